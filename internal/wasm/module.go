@@ -1,3 +1,10 @@
+// Package wasm decodes, models and encodes the WebAssembly binary format: version 1 and 2, tail calls, extended
+// constant expressions, exception handling, typed function references and threads.
+//
+// A decoded module keeps slices of its input: code bodies, data and custom sections are copied by nobody until
+// somebody replaces them, so the input must not change while the module lives. [Decode] checks the sections;
+// [Module.CheckBodies] the instructions one by one; [Module.Validate] types as well. A [Reader] steps through
+// instructions, a [Tracker] through the operand stack that they make.
 package wasm
 
 // ValType is a value type in its binary form: one byte for numbers, vectors and the
@@ -14,10 +21,10 @@ type FuncType struct {
 
 // Limits bound a table or a memory, in elements or pages.
 type Limits struct {
-	Min, Max  uint64
-	HasMax    bool
-	Shared    bool
-	Is64      bool // memory64: decoded only to be refused with a reason
+	Min, Max uint64
+	HasMax   bool
+	Shared   bool
+	Is64     bool // memory64: decoded only to be refused with a reason
 }
 
 // ExternKind says what an import or export is.
