@@ -8,7 +8,7 @@ import (
 
 const smallHint = 128
 
-func (*Hello) sizeHint() int         { return 2 * smallHint }
+func (m *Hello) sizeHint() int       { return 2*smallHint + 5*len(m.Candidates) }
 func (*Welcome) sizeHint() int       { return smallHint }
 func (m *Migrate) sizeHint() int     { return m.Image.sizeHint() + 8*len(m.Args) }
 func (*PagesEnd) sizeHint() int      { return 32 }
@@ -35,6 +35,7 @@ func (m *Hello) appendBody(b []byte) ([]byte, error) {
 	return marshal(b, &pb.Hello{
 		Version: m.Version, Module: some(m.Module[:]), Process: some(m.Process[:]), Session: some(m.Session[:]), Code: some(m.Code[:]),
 		Options: uint32(m.Options), Engine: m.Engine, Arch: m.Arch, MemoryMax: m.MemoryMax, Resume: m.Resume,
+		Candidates: m.Candidates,
 	})
 }
 
@@ -45,6 +46,7 @@ func (m *Hello) decode(b []byte) error {
 	}
 	*m = Hello{
 		Version: p.Version, Options: Options(p.Options), Engine: p.Engine, Arch: p.Arch, MemoryMax: p.MemoryMax, Resume: p.Resume,
+		Candidates: p.Candidates,
 	}
 	return errors.Join(fixed("module", m.Module[:], p.Module), fixed("process", m.Process[:], p.Process),
 		fixed("session", m.Session[:], p.Session), fixed("code", m.Code[:], p.Code))

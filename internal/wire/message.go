@@ -4,19 +4,20 @@ import "fmt"
 
 // Bounds of fields. A message within them fits MaxMessage.
 const (
-	MaxCall     = 1<<20 + 16<<10 // request or response of a home call, encoded
-	MaxNote     = 64 << 10       // request or response of a journal entry
-	MaxWASI     = 2 << 20        // WASI state, encoded
-	MaxSlots    = 2048           // arguments or results: 1,000 values, each v128 two slots
-	MaxGlobals  = 1 << 16
-	MaxSegments = 100_000
-	MaxRanges   = 1 << 16
-	MaxMemory   = 1 << 32 // bytes of linear memory
-	MaxDelta    = MaxMemory + MaxMemory/64
-	MaxText     = 4096
-	maxName     = 128
-	pageSize    = 4096
-	wasmPage    = 64 << 10
+	MaxCall       = 1<<20 + 16<<10 // request or response of a home call, encoded
+	MaxNote       = 64 << 10       // request or response of a journal entry
+	MaxWASI       = 2 << 20        // WASI state, encoded
+	MaxSlots      = 2048           // arguments or results: 1,000 values, each v128 two slots
+	MaxGlobals    = 1 << 16
+	MaxSegments   = 100_000
+	MaxCandidates = 12_000 // they travel in one frame
+	MaxRanges     = 1 << 16
+	MaxMemory     = 1 << 32 // bytes of linear memory
+	MaxDelta      = MaxMemory + MaxMemory/64
+	MaxText       = 4096
+	maxName       = 128
+	pageSize      = 4096
+	wasmPage      = 64 << 10
 )
 
 // Message is one of the message types of this package, as a pointer.
@@ -51,6 +52,8 @@ type Hello struct {
 	Arch      string
 	MemoryMax uint64 // bytes; the module's own maximum or the device's limit
 	Resume    bool
+	// Candidates are the functions that may migrate, by index in the original module, ascending.
+	Candidates []uint32
 }
 
 // Welcome accepts a session.
@@ -273,7 +276,7 @@ type Sync struct{}
 // Range is a run of memory pages of 4 KiB.
 type Range struct{ First, Count uint32 }
 
-// SyncState answers Sync: the last committed state, and the pages written since, which the next delta must cover
+// SyncState answers Sync, and is sent unasked once the clone is ready to run: the last committed state, and the pages written since, which the next delta must cover
 // besides the device's own.
 type SyncState struct {
 	State       ID

@@ -64,7 +64,12 @@ func (m *Hello) Validate() error {
 	case m.Session == Token{}:
 		return errors.New("no session")
 	}
-	return errors.Join(checkMemory(m.MemoryMax), checkName("engine", m.Engine), checkName("arch", m.Arch))
+	for i := 1; i < len(m.Candidates); i++ {
+		if m.Candidates[i] <= m.Candidates[i-1] {
+			return fmt.Errorf("candidate %d is out of order", m.Candidates[i])
+		}
+	}
+	return errors.Join(checkLen("candidates", len(m.Candidates), MaxCandidates), checkMemory(m.MemoryMax), checkName("engine", m.Engine), checkName("arch", m.Arch))
 }
 
 // Validate implements Message.

@@ -109,7 +109,7 @@ var kinds = [numTypes]struct {
 	numbered bool // kept until acknowledged
 }{
 	TypeInvalid:     {name: "invalid"},
-	TypeHello:       {"hello", func() Message { return new(Hello) }, 4 << 10, false},
+	TypeHello:       {"hello", func() Message { return new(Hello) }, MaxBody, false},
 	TypeWelcome:     {"welcome", func() Message { return new(Welcome) }, 4 << 10, false},
 	TypeModule:      {"module", func() Message { return new(Module) }, moduleFields + MaxData, true},
 	TypeMigrate:     {"migrate", func() Message { return new(Migrate) }, MaxMessage, true},

@@ -33,6 +33,7 @@ type Hello struct {
 	Arch          string                 `protobuf:"bytes,8,opt,name=arch,proto3" json:"arch,omitempty"`
 	MemoryMax     uint64                 `protobuf:"varint,9,opt,name=memory_max,json=memoryMax,proto3" json:"memory_max,omitempty"`
 	Resume        bool                   `protobuf:"varint,10,opt,name=resume,proto3" json:"resume,omitempty"`
+	Candidates    []uint32               `protobuf:"varint,11,rep,packed,name=candidates,proto3" json:"candidates,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -135,6 +136,13 @@ func (x *Hello) GetResume() bool {
 		return x.Resume
 	}
 	return false
+}
+
+func (x *Hello) GetCandidates() []uint32 {
+	if x != nil {
+		return x.Candidates
+	}
+	return nil
 }
 
 type Welcome struct {
@@ -1315,7 +1323,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\x0fclonecloud.wire\"\xfe\x01\n" +
+	"wire.proto\x12\x0fclonecloud.wire\"\x9e\x02\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06module\x18\x02 \x01(\fR\x06module\x12\x18\n" +
@@ -1328,7 +1336,10 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"memory_max\x18\t \x01(\x04R\tmemoryMax\x12\x16\n" +
 	"\x06resume\x18\n" +
-	" \x01(\bR\x06resume\"\xba\x01\n" +
+	" \x01(\bR\x06resume\x12\x1e\n" +
+	"\n" +
+	"candidates\x18\v \x03(\rR\n" +
+	"candidates\"\xba\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x12\x1f\n" +
