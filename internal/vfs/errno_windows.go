@@ -1,0 +1,46 @@
+package vfs
+
+import (
+	"errors"
+	"syscall"
+
+	"golang.org/x/sys/windows"
+)
+
+var ofWindows = map[syscall.Errno]Errno{
+	windows.ERROR_FILE_NOT_FOUND: ENOENT, windows.ERROR_PATH_NOT_FOUND: ENOENT, windows.ERROR_INVALID_NAME: ENOENT,
+	windows.ERROR_BAD_NETPATH: ENOENT, windows.ERROR_BAD_NET_NAME: ENOENT, windows.ERROR_INVALID_DRIVE: ENOENT,
+	windows.ERROR_ACCESS_DENIED: EACCES, windows.ERROR_NETWORK_ACCESS_DENIED: EACCES,
+	windows.ERROR_SHARING_VIOLATION: EBUSY, windows.ERROR_LOCK_VIOLATION: EBUSY, windows.ERROR_BUSY: EBUSY,
+	windows.ERROR_PRIVILEGE_NOT_HELD: EPERM, windows.ERROR_TOO_MANY_OPEN_FILES: EMFILE,
+	windows.ERROR_INVALID_HANDLE: EBADF, windows.ERROR_NOT_ENOUGH_MEMORY: ENOMEM, windows.ERROR_OUTOFMEMORY: ENOMEM,
+	windows.ERROR_NOT_SAME_DEVICE: EXDEV, windows.ERROR_WRITE_PROTECT: EROFS,
+	windows.ERROR_FILE_EXISTS: EEXIST, windows.ERROR_ALREADY_EXISTS: EEXIST,
+	windows.ERROR_DISK_FULL: ENOSPC, windows.ERROR_HANDLE_DISK_FULL: ENOSPC,
+	windows.ERROR_DIR_NOT_EMPTY: ENOTEMPTY, windows.ERROR_DIRECTORY: ENOTDIR,
+	windows.ERROR_FILENAME_EXCED_RANGE: ENAMETOOLONG, windows.ERROR_BUFFER_OVERFLOW: ENAMETOOLONG,
+	windows.ERROR_BROKEN_PIPE: EPIPE, windows.ERROR_NO_DATA: EPIPE, windows.ERROR_PIPE_NOT_CONNECTED: EPIPE,
+	windows.ERROR_NEGATIVE_SEEK: EINVAL, windows.ERROR_INVALID_PARAMETER: EINVAL,
+	windows.ERROR_NOT_A_REPARSE_POINT: EINVAL, windows.ERROR_NOT_SUPPORTED: ENOTSUP,
+	windows.ERROR_INVALID_FUNCTION: ENOTSUP, windows.ERROR_CANT_RESOLVE_FILENAME: ELOOP,
+	windows.ERROR_OPERATION_ABORTED: ECANCELED, windows.ERROR_TOO_MANY_LINKS: EMLINK,
+	windows.ERROR_CALL_NOT_IMPLEMENTED: ENOSYS, windows.ERROR_NO_UNICODE_TRANSLATION: EILSEQ,
+	// Numbers that package syscall made up so that portable code can name them.
+	syscall.EEXIST: EEXIST, syscall.EACCES: EACCES, syscall.EPERM: EPERM,
+	syscall.EINVAL: EINVAL, syscall.EISDIR: EISDIR, syscall.ELOOP: ELOOP,
+	syscall.ENOTEMPTY: ENOTEMPTY, syscall.EBADF: EBADF, syscall.ENAMETOOLONG: ENAMETOOLONG, syscall.EPIPE: EPIPE,
+	syscall.ENOSYS: ENOSYS, syscall.ENOTSUP: ENOTSUP, syscall.EXDEV: EXDEV, syscall.ESPIPE: ESPIPE,
+	syscall.EBUSY: EBUSY, syscall.EROFS: EROFS, syscall.ENOSPC: ENOSPC, syscall.EMFILE: EMFILE,
+	syscall.EIO: EIO, syscall.EINTR: EINTR, syscall.EAGAIN: EAGAIN, syscall.EFBIG: EFBIG, syscall.EMLINK: EMLINK,
+}
+
+func fromSystem(err error) (Errno, bool) {
+	var se syscall.Errno
+	if !errors.As(err, &se) {
+		return 0, false
+	}
+	if e, ok := ofWindows[se]; ok {
+		return e, true
+	}
+	return 0, false
+}

@@ -1,0 +1,205 @@
+package wasi
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/clonecloud/clonecloud/internal/vfs"
+)
+
+// LocalConfig says what a process may reach. The zero value is a process without files and with empty stdio.
+type LocalConfig struct {
+	// Stdin, Stdout and Stderr may be *os.File (file, pipe, terminal) or anything else; nil is empty, or discards.
+	// They are not closed.
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	Mounts         []Mount
+	// VirtualClock replaces time by a count: each reading of a clock is 1 ms after the last, sleeping takes no
+	// time, and every stream counts as ready. With the same files and input two runs are then equal.
+	VirtualClock bool
+}
+
+// Mount is a preopened directory.
+type Mount struct {
+	FS       vfs.FS
+	Guest    string // name that the guest sees, not empty
+	ReadOnly bool
+}
+
+// Local is the device's System: it owns what handles stand for, and checks each request against what its handle
+// was issued for, since the request may come from a clone that lies. Not for concurrent use.
+type Local struct {
+	clocks  *Clocks
+	handles map[uint64]*handle
+	last    uint64 // last handle issued
+	stdio   [3]uint64
+	preopen []uint64
+	inodes  inodes
+}
+
+// MaxHandles bounds what one process can hold open.
+const MaxHandles = MaxFDs
+
+// handle is what a number issued stands for.
+type handle struct {
+	issued   FD // as issued, with no offset and flags
+	file     vfs.File
+	dir      vfs.Dir // the same, of a KindDir
+	stream   *stream
+	readOnly bool
+	stat     Stat        // device, inode and type: virtual
+	listing  []listEntry // of a KindDir, since a reading from its start
+}
+
+// NewLocal opens the mounts. Close releases them.
+func NewLocal(cfg LocalConfig) (*Local, error) {
+	l := &Local{clocks: NewClocks(cfg.VirtualClock), handles: map[uint64]*handle{}}
+	l.inodes.init()
+	for i, s := range []*stream{
+		newStream(cfg.Stdin, nil), newStream(nil, cfg.Stdout), newStream(nil, cfg.Stderr),
+	} {
+		s.virtual = cfg.VirtualClock
+		fd := FD{Kind: KindStream, Type: s.fileType(), Base: streamRights &^ RightWrite}
+		if i > 0 {
+			fd.Kind, fd.Base = KindOutput, streamRights&^RightRead
+		}
+		if fd.Type == vfs.TypeRegular {
+			fd.Base |= RightSeek | RightTell
+		}
+		l.stdio[i] = l.issue(&handle{issued: fd, stream: s, stat: Stat{Ino: uint64(i) + 1, Nlink: 1, Type: fd.Type}})
+	}
+	for _, m := range cfg.Mounts {
+		if err := l.mount(m); err != nil {
+			return nil, errors.Join(fmt.Errorf("open preopened directory %q: %w", m.Guest, err), l.Close())
+		}
+	}
+	return l, nil
+}
+
+func (l *Local) mount(m Mount) error {
+	if m.Guest == "" || len(m.Guest) > MaxPath {
+		return vfs.EINVAL
+	}
+	root, err := m.FS.Root()
+	if err != nil {
+		return err
+	}
+	st, err := root.Stat()
+	if err != nil {
+		return errors.Join(err, root.Close())
+	}
+	l.preopen = append(l.preopen, l.issue(&handle{
+		issued: FD{Kind: KindDir, Type: vfs.TypeDirectory, Base: dirRights, Inheriting: dirRights | fileRights,
+			Preopen: m.Guest},
+		file: root, dir: root, readOnly: m.ReadOnly, stat: l.inodes.virtual(st),
+	}))
+	return nil
+}
+
+// issue gives h its number.
+func (l *Local) issue(h *handle) uint64 {
+	l.last++
+	h.issued.Handle = l.last
+	l.handles[l.last] = h
+	return l.last
+}
+
+// NewState returns the state in which a process begins: stdio as descriptors 0 to 2, then the mounts.
+func (l *Local) NewState(args, env []string, seed [32]byte) *State {
+	s := NewState(args, env, seed)
+	s.Clocks = l.clocks.start()
+	for _, h := range slices.Concat(l.stdio[:], l.preopen) {
+		if h, ok := l.handles[h]; ok {
+			fd := h.issued
+			_, _ = s.Insert(&fd)
+		}
+	}
+	return s
+}
+
+// Issued tells what a handle was issued for, as CheckReturned asks; false if it never was or is closed.
+func (l *Local) Issued(handle uint64) (FD, bool) {
+	h, ok := l.handles[handle]
+	if !ok {
+		return FD{}, false
+	}
+	return h.issued, true
+}
+
+// Handles returns the handles that are open, ascending.
+func (l *Local) Handles() []uint64 {
+	hs := make([]uint64, 0, len(l.handles))
+	for h := range l.handles {
+		hs = append(hs, h)
+	}
+	slices.SortFunc(hs, cmp.Compare[uint64])
+	return hs
+}
+
+// Close closes all handles, but not what LocalConfig gave for stdio.
+func (l *Local) Close() error {
+	var errs []error
+	for _, h := range l.Handles() {
+		errs = append(errs, l.release(h))
+	}
+	return errors.Join(errs...)
+}
+
+func (l *Local) release(n uint64) error {
+	h := l.handles[n]
+	delete(l.handles, n)
+	if h.file != nil {
+		return h.file.Close()
+	}
+	return nil
+}
+
+// Do carries out one call.
+func (l *Local) Do(ctx context.Context, req *Request, resp *Response) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("carry out %v: %w", req.Op, err)
+	}
+	err := l.do(ctx, req, resp)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("carry out %v: %w", req.Op, context.Cause(ctx))
+	}
+	resp.Errno = vfs.ErrnoOf(err)
+	return nil
+}
+
+func (l *Local) do(ctx context.Context, req *Request, resp *Response) error {
+	switch req.Op {
+	case OpClockTime, OpSleep:
+		return l.clocks.do(ctx, req, resp)
+	case OpPoll:
+		return l.poll(ctx, req, resp)
+	case OpOpen, OpStatPath, OpSetTimesPath, OpMkdir, OpRmdir, OpUnlink, OpRename, OpLink, OpSymlink, OpReadlink:
+		return l.doPath(req, resp)
+	}
+	h, ok := l.handles[req.Handle]
+	if !ok {
+		return vfs.EBADF
+	}
+	if req.Op == OpClose {
+		return l.release(req.Handle)
+	}
+	if h.stream != nil {
+		return h.doStream(ctx, req, resp)
+	}
+	return l.doFile(h, req, resp)
+}
+
+// need refuses what a handle was not issued for.
+func (h *handle) need(rights Rights, write bool) error {
+	if h.issued.Base&rights != rights {
+		return vfs.ENOTCAPABLE
+	}
+	if write && h.readOnly {
+		return vfs.EROFS
+	}
+	return nil
+}
