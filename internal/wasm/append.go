@@ -67,32 +67,32 @@ func AppendMem(dst []byte, op Opcode, a MemArg) []byte {
 // AppendInstr appends an instruction with the immediates that its opcode has. Integers take their shortest form.
 func AppendInstr(dst []byte, in *Instr) []byte {
 	dst = AppendOp(dst, in.Op)
-	info := in.Op.info()
+	info := in.Op.Info()
 	if info == nil {
 		return dst
 	}
-	switch info.imm {
-	case immLocal, immGlobal, immLabel, immFunc, immType, immTable, immElem, immData, immTag:
+	switch info.Imm {
+	case ImmLocal, ImmGlobal, ImmLabel, ImmFunc, ImmType, ImmTable, ImmElem, ImmData, ImmTag:
 		dst = AppendUint32(dst, in.Index)
-	case immCallIndirect, immTableInit, immTableCopy:
+	case ImmCallIndirect, ImmTableInit, ImmTableCopy:
 		dst = AppendUint32(AppendUint32(dst, in.Index), in.Index2)
-	case immI32:
+	case ImmI32:
 		dst = AppendInt64(dst, int64(int32(in.Value)))
-	case immI64:
+	case ImmI64:
 		dst = AppendInt64(dst, int64(in.Value))
-	case immF32:
+	case ImmF32:
 		dst = binary.LittleEndian.AppendUint32(dst, uint32(in.Value))
-	case immF64:
+	case ImmF64:
 		dst = binary.LittleEndian.AppendUint64(dst, in.Value)
-	case immMem, immAtomic:
+	case ImmMem, ImmAtomic:
 		dst = AppendUint32(AppendUint32(dst, in.Mem.Align), in.Mem.Offset)
-	case immMemLane:
+	case ImmMemLane:
 		dst = append(AppendUint32(AppendUint32(dst, in.Mem.Align), in.Mem.Offset), in.Lane)
-	case immLane:
+	case ImmLane:
 		dst = append(dst, in.Lane)
-	case immBlock:
+	case ImmBlock:
 		dst = in.Block.appendTo(dst)
-	case immTryTable:
+	case ImmTryTable:
 		dst = AppendUint32(in.Block.appendTo(dst), uint32(len(in.Catches)))
 		for _, c := range in.Catches {
 			dst = append(dst, byte(c.Kind))
@@ -101,22 +101,22 @@ func AppendInstr(dst []byte, in *Instr) []byte {
 			}
 			dst = AppendUint32(dst, c.Label)
 		}
-	case immLabels:
+	case ImmLabels:
 		dst = AppendUint32(dst, uint32(max(len(in.Labels)-1, 0)))
 		for _, l := range in.Labels {
 			dst = AppendUint32(dst, l)
 		}
-	case immSelect:
+	case ImmSelect:
 		dst = appendTypes(dst, in.Types)
-	case immHeap:
+	case ImmHeap:
 		dst = AppendInt64(dst, in.Ref.HeapType())
-	case immMemory:
+	case ImmMemory:
 		dst = append(dst, 0)
-	case immMemoryCopy:
+	case ImmMemoryCopy:
 		dst = append(dst, 0, 0)
-	case immMemoryInit:
+	case ImmMemoryInit:
 		dst = append(AppendUint32(dst, in.Index), 0)
-	case immV128, immShuffle:
+	case ImmV128, ImmShuffle:
 		dst = append(dst, in.V128[:]...)
 	}
 	return dst
@@ -129,10 +129,11 @@ func (t BlockType) appendTo(dst []byte) []byte {
 	case t.Result.Kind == 0:
 		return append(dst, 0x40)
 	}
-	return t.Result.appendTo(dst)
+	return AppendValType(dst, t.Result)
 }
 
-func (t ValType) appendTo(dst []byte) []byte {
+// AppendValType appends a value type.
+func AppendValType(dst []byte, t ValType) []byte {
 	dst = append(dst, t.Kind)
 	if t.Kind == Ref || t.Kind == RefNull {
 		dst = AppendInt64(dst, t.Heap)
@@ -143,7 +144,7 @@ func (t ValType) appendTo(dst []byte) []byte {
 func appendTypes(dst []byte, ts []ValType) []byte {
 	dst = AppendUint32(dst, uint32(len(ts)))
 	for _, t := range ts {
-		dst = t.appendTo(dst)
+		dst = AppendValType(dst, t)
 	}
 	return dst
 }

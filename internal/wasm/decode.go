@@ -33,8 +33,11 @@ var sectionNames = [...]string{"custom", "type", "import", "function", "table", 
 
 const header = "\x00asm\x01\x00\x00\x00"
 
-// formType is the byte before a function type.
-const formType = 0x60
+// The bytes before a function type and before a group of types.
+const (
+	formType = 0x60
+	formRec  = 0x4e
+)
 
 // Decode decodes a module whose bytes must not change afterwards. What is malformed is refused with a *FormatError.
 // The instructions of bodies are not looked at: see CheckBodies.
@@ -116,58 +119,67 @@ func (d *decoder) module(bin []byte) {
 func (d *decoder) section(c *cursor, id byte) bool {
 	m := d.m
 	switch id {
+	case secType:
+		d.types(c)
+		return m.Types != nil
+	case secImport:
+		m.Imports = vector(c, 4, (*cursor).importEntry)
+		return m.Imports != nil
+	case secFunc:
+		d.funcs = vector(c, 1, (*cursor).u32)
+		return d.funcs != nil
+	case secTable:
+		m.Tables = vector(c, 3, (*cursor).table)
+		return m.Tables != nil
+	case secMemory:
+		m.Memories = vector(c, 2, (*cursor).memory)
+		return m.Memories != nil
+	case secTag:
+		m.Tags = vector(c, 2, (*cursor).tag)
+		return m.Tags != nil
+	case secGlobal:
+		m.Globals = vector(c, 3, func(c *cursor) Global { return Global{c.globalType(), c.expr()} })
+		return m.Globals != nil
+	case secExport:
+		m.Exports = vector(c, 3, (*cursor).export)
+		return m.Exports != nil
 	case secStart:
 		i := c.u32()
 		m.Start = &i
-		return true
-	case secDataCount:
-		d.dataCount, m.HasDataCount = int64(c.u32()), true
-		return true
-	case secType:
-		m.Types = vector(c, 3, (*cursor).funcType)
-	case secImport:
-		m.Imports = vector(c, 4, (*cursor).importEntry)
-	case secFunc:
-		d.funcs = vector(c, 1, (*cursor).u32)
-		return len(d.funcs) > 0
-	case secTable:
-		m.Tables = vector(c, 3, (*cursor).table)
-	case secMemory:
-		m.Memories = vector(c, 2, (*cursor).memory)
-	case secTag:
-		m.Tags = vector(c, 2, (*cursor).tag)
-	case secGlobal:
-		m.Globals = vector(c, 3, func(c *cursor) Global { return Global{c.globalType(), c.expr()} })
-	case secExport:
-		m.Exports = vector(c, 3, (*cursor).export)
 	case secElem:
 		m.Elems = vector(c, 2, (*cursor).elem)
+		return m.Elems != nil
+	case secDataCount:
+		d.dataCount, m.HasDataCount = int64(c.u32()), true
 	case secCode:
 		d.code(c)
+		return m.Funcs != nil
 	case secData:
 		m.Data = vector(c, 2, (*cursor).data)
+		return m.Data != nil
 	}
-	switch id {
-	case secType:
-		return len(m.Types) > 0
-	case secImport:
-		return len(m.Imports) > 0
-	case secTable:
-		return len(m.Tables) > 0
-	case secMemory:
-		return len(m.Memories) > 0
-	case secTag:
-		return len(m.Tags) > 0
-	case secGlobal:
-		return len(m.Globals) > 0
-	case secExport:
-		return len(m.Exports) > 0
-	case secElem:
-		return len(m.Elems) > 0
-	case secCode:
-		return len(m.Funcs) > 0
+	return true
+}
+
+// types decodes the type section, whose entries are types and groups of types.
+func (d *decoder) types(c *cursor) {
+	for range c.count(2) {
+		if c.left() > 0 && c.b[c.pos] == formRec {
+			c.pos++
+			g := RecGroup{First: uint32(len(d.m.Types)), Size: uint32(c.count(3))}
+			for i := uint32(0); i < g.Size && c.err == nil; i++ {
+				d.m.Types = append(d.m.Types, c.funcType())
+			}
+			if g.Size > 0 {
+				d.m.RecGroups = append(d.m.RecGroups, g)
+			}
+		} else {
+			d.m.Types = append(d.m.Types, c.funcType())
+		}
+		if c.err != nil {
+			return
+		}
 	}
-	return len(m.Data) > 0
 }
 
 // vector decodes entries of at least size bytes each.
@@ -385,50 +397,4 @@ func (d *decoder) code(c *cursor) {
 		f.Body.Offset = uint32(b.pos)
 		f.Body.Code = b.take(b.left())
 	}
-}
-
-// CheckBodies reads every instruction of every body: it finds what is malformed, not what is ill-typed.
-func (m *Module) CheckBodies() error {
-	var in Instr
-	for i := range m.Funcs {
-		if err := m.Funcs[i].Body.check(&in, m.HasDataCount); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (b *Body) check(in *Instr, dataCount bool) error {
-	r := b.Reader()
-	var ifs []bool // the open blocks: may an else follow?
-	open := 1
-	for r.Next(in) {
-		if open == 0 {
-			r.c.failAt(in.Pos, "operators remaining after end of function")
-			break
-		}
-		switch in.Op {
-		case OpBlock, OpLoop, OpIf, OpTryTable:
-			ifs = append(ifs, in.Op == OpIf)
-			open++
-		case OpElse:
-			if len(ifs) == 0 || !ifs[len(ifs)-1] {
-				r.c.failAt(in.Pos, "unexpected else")
-				break
-			}
-			ifs[len(ifs)-1] = false
-		case OpEnd:
-			if open--; len(ifs) > 0 {
-				ifs = ifs[:len(ifs)-1]
-			}
-		case OpMemoryInit, OpDataDrop:
-			if !dataCount {
-				r.c.failAt(in.Pos, "data count section required")
-			}
-		}
-	}
-	if r.c.err == nil && open != 0 {
-		r.c.fail("END opcode expected")
-	}
-	return r.Err()
 }

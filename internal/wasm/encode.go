@@ -70,9 +70,7 @@ func uint32Len(n int) int {
 func (m *Module) appendSection(dst []byte, id byte) []byte {
 	switch id {
 	case secType:
-		return appendVector(dst, m.Types, func(dst []byte, t *FuncType) []byte {
-			return appendTypes(appendTypes(append(dst, formType), t.Params), t.Results)
-		})
+		return m.appendFuncTypes(dst)
 	case secImport:
 		return appendVector(dst, m.Imports, appendImport)
 	case secFunc:
@@ -122,6 +120,26 @@ func (m *Module) appendSection(dst []byte, id byte) []byte {
 	return dst
 }
 
+func (m *Module) appendFuncTypes(dst []byte) []byte {
+	if len(m.Types) == 0 {
+		return dst
+	}
+	n := len(m.Types)
+	for _, g := range m.RecGroups {
+		n -= int(g.Size) - 1
+	}
+	dst = AppendUint32(dst, uint32(n))
+	groups := m.RecGroups
+	for i, t := range m.Types {
+		if len(groups) > 0 && groups[0].First == uint32(i) {
+			dst = AppendUint32(append(dst, formRec), groups[0].Size)
+			groups = groups[1:]
+		}
+		dst = appendTypes(appendTypes(append(dst, formType), t.Params), t.Results)
+	}
+	return dst
+}
+
 func appendVector[T any](dst []byte, v []T, entry func([]byte, *T) []byte) []byte {
 	if len(v) == 0 {
 		return dst
@@ -151,7 +169,7 @@ func appendImport(dst []byte, i *Import) []byte {
 }
 
 func (t TableType) appendTo(dst []byte) []byte {
-	return t.Limits.appendTo(t.Elem.appendTo(dst))
+	return t.Limits.appendTo(AppendValType(dst, t.Elem))
 }
 
 func (l Limits) appendTo(dst []byte) []byte {
@@ -171,9 +189,9 @@ func (l Limits) appendTo(dst []byte) []byte {
 
 func (g GlobalType) appendTo(dst []byte) []byte {
 	if g.Mutable {
-		return append(g.Type.appendTo(dst), 1)
+		return append(AppendValType(dst, g.Type), 1)
 	}
-	return append(g.Type.appendTo(dst), 0)
+	return append(AppendValType(dst, g.Type), 0)
 }
 
 func appendElem(dst []byte, e *Elem) []byte {
@@ -208,7 +226,7 @@ func appendElem(dst []byte, e *Elem) []byte {
 		return dst
 	}
 	if typed {
-		dst = e.Type.appendTo(dst)
+		dst = AppendValType(dst, e.Type)
 	}
 	dst = AppendUint32(dst, uint32(len(e.Exprs)))
 	for _, x := range e.Exprs {
@@ -243,7 +261,7 @@ func (m *Module) appendCode(dst []byte) []byte {
 func (b *Body) appendLocals(dst []byte) []byte {
 	dst = AppendUint32(dst, uint32(len(b.Locals)))
 	for _, r := range b.Locals {
-		dst = r.Type.appendTo(AppendUint32(dst, r.Count))
+		dst = AppendValType(AppendUint32(dst, r.Count), r.Type)
 	}
 	return dst
 }

@@ -1,5 +1,7 @@
 package wasm
 
+import "slices"
+
 // NumImports is the number of imports of a kind: the first index of the module's own in that index space.
 func (m *Module) NumImports(kind ExternKind) int {
 	n := 0
@@ -137,31 +139,20 @@ func (m *Module) Export(name string) *Export {
 	return nil
 }
 
-// TypeIndex is the index of a function type, which is added if the module has none that is equal.
+// TypeIndex is the index of a function type, which is added if the module has none that is equal. Types of groups
+// are passed over: they are types of their own.
 func (m *Module) TypeIndex(t FuncType) uint32 {
-	for i := range m.Types {
-		if m.Types[i].equal(t) {
+	groups := m.RecGroups
+	for i := 0; i < len(m.Types); i++ {
+		if len(groups) > 0 && groups[0].First == uint32(i) {
+			i += int(groups[0].Size) - 1
+			groups = groups[1:]
+		} else if slices.Equal(m.Types[i].Params, t.Params) && slices.Equal(m.Types[i].Results, t.Results) {
 			return uint32(i)
 		}
 	}
 	m.Types = append(m.Types, t)
 	return uint32(len(m.Types) - 1)
-}
-
-func (t FuncType) equal(u FuncType) bool {
-	return sameTypes(t.Params, u.Params) && sameTypes(t.Results, u.Results)
-}
-
-func sameTypes(a, b []ValType) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range a {
-		if a[i] != b[i] {
-			return false
-		}
-	}
-	return true
 }
 
 // BlockSignature is what a block takes and leaves; false if its type index is unknown.

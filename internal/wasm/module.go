@@ -3,8 +3,7 @@
 //
 // A decoded module keeps slices of its input: code bodies, data and custom sections are copied by nobody until
 // somebody replaces them, so the input must not change while the module lives. [Decode] checks the sections;
-// [Module.CheckBodies] the instructions one by one; [Module.Validate] types as well. A [Reader] steps through
-// instructions, a [Tracker] through the operand stack that they make.
+// [Module.CheckBodies] the instructions one by one. A [Reader] steps through instructions; package validate adds types and the operand stack.
 package wasm
 
 // ValType is a value type in its binary form: one byte for numbers, vectors and the
@@ -17,6 +16,12 @@ type ValType struct {
 // FuncType is a function type.
 type FuncType struct {
 	Params, Results []ValType
+}
+
+// RecGroup says that some consecutive types were declared together: they may name each other, and are equal to
+// types of other groups only as a whole. A type in no group stands alone.
+type RecGroup struct {
+	First, Size uint32
 }
 
 // Limits bound a table or a memory, in elements or pages.
@@ -139,17 +144,18 @@ type Custom struct {
 
 // Module is a decoded module. Index spaces put imports first, as the format does.
 type Module struct {
-	Types    []FuncType
-	Imports  []Import
-	Funcs    []Func
-	Tables   []Table
-	Memories []Limits
-	Tags     []uint32 // type indices
-	Globals  []Global
-	Exports  []Export
-	Start    *uint32
-	Elems    []Elem
-	Data     []Data
+	Types     []FuncType
+	RecGroups []RecGroup // sorted
+	Imports   []Import
+	Funcs     []Func
+	Tables    []Table
+	Memories  []Limits
+	Tags      []uint32 // type indices
+	Globals   []Global
+	Exports   []Export
+	Start     *uint32
+	Elems     []Elem
+	Data      []Data
 	// HasDataCount: the data count section was present (needed before code that names segments).
 	HasDataCount bool
 	Customs      []Custom

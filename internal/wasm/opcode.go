@@ -12,58 +12,56 @@ const (
 	prefixAtomic = 0xfe
 )
 
-// OpAtomicFence is the one atomic instruction without an address.
-const OpAtomicFence Opcode = prefixAtomic<<16 | 3
-
-// opInfo describes an instruction. Operands and results are those that do not depend on the module, one letter
-// each: i, l, f, d are the numbers i32 to f64, v is v128.
-type opInfo struct {
-	name    string
-	in, out string
-	imm     immKind
+// Info describes an instruction. In and Out are the operands and results that do not depend on the module, one
+// letter each: i, l, f, d are i32 to f64, v is v128. Control instructions, and those on variables, tables and references, may have more.
+type Info struct {
+	Name    string // in the text format; the typed select is "select.t"
+	In, Out string
+	Imm     Imm
 }
 
-// immKind says which immediates follow an opcode.
-type immKind byte
+// Imm says which immediates follow an opcode.
+type Imm byte
 
+// The kinds of immediates.
 const (
-	immNone immKind = iota
-	immBlock
-	immTryTable
-	immLabel
-	immLabels
-	immFunc
-	immCallIndirect // type, table
-	immType
-	immLocal
-	immGlobal
-	immTable
-	immTableCopy // destination, source
-	immTableInit // segment, table
-	immElem
-	immData
-	immTag
-	immSelect
-	immHeap
-	immMem
-	immAtomic  // as immMem, but the alignment is fixed
-	immMemLane // immMem, then a lane
-	immMemory  // a reserved zero byte
-	immMemoryCopy
-	immMemoryInit
-	immI32
-	immI64
-	immF32
-	immF64
-	immV128
-	immShuffle
-	immLane
+	ImmNone Imm = iota
+	ImmBlock
+	ImmTryTable
+	ImmLabel
+	ImmLabels
+	ImmFunc
+	ImmCallIndirect // type, table
+	ImmType
+	ImmLocal
+	ImmGlobal
+	ImmTable
+	ImmTableCopy // destination, source
+	ImmTableInit // segment, table
+	ImmElem
+	ImmData
+	ImmTag
+	ImmSelect
+	ImmHeap
+	ImmMem
+	ImmAtomic  // as ImmMem, but the alignment is fixed
+	ImmMemLane // ImmMem, then a lane
+	ImmMemory  // a reserved zero byte
+	ImmMemoryCopy
+	ImmMemoryInit
+	ImmI32
+	ImmI64
+	ImmF32
+	ImmF64
+	ImmV128
+	ImmShuffle
+	ImmLane
 )
 
-// info finds the description of op, or nil.
-func (op Opcode) info() *opInfo {
+// Info is the description of op, nil if there is no such instruction. It must not be changed.
+func (op Opcode) Info() *Info {
 	sub := int(op & 0xffff)
-	var table []opInfo
+	var table []Info
 	switch op >> 16 {
 	case 0:
 		table = coreOps[:]
@@ -74,72 +72,22 @@ func (op Opcode) info() *opInfo {
 	case prefixAtomic:
 		table = atomicOps[:]
 	}
-	if sub >= len(table) || table[sub].name == "" {
+	if sub >= len(table) || table[sub].Name == "" {
 		return nil
 	}
 	return &table[sub]
 }
 
-// Known reports whether op is an instruction of this package.
-func (op Opcode) Known() bool { return op.info() != nil }
-
-// String is the instruction's name in the text format; the typed select is "select.t".
+// String is the instruction's name.
 func (op Opcode) String() string {
-	if i := op.info(); i != nil {
-		return i.name
+	if i := op.Info(); i != nil {
+		return i.Name
 	}
 	return fmt.Sprintf("opcode 0x%x", uint32(op))
 }
 
 // IsAtomic reports whether op belongs to the threads proposal.
 func (op Opcode) IsAtomic() bool { return op>>16 == prefixAtomic }
-
-// Signature returns the operand and result types of an instruction that has the same in every module; ok is
-// false for the others (control, variables, references, parametric).
-func (op Opcode) Signature() (params, results []ValType, ok bool) {
-	i := op.info()
-	if i == nil || !i.fixed() {
-		return nil, nil, false
-	}
-	return letters(i.in), letters(i.out), true
-}
-
-// fixed reports whether in and out say all.
-func (i *opInfo) fixed() bool {
-	switch i.imm {
-	case immNone:
-		return i.in != "" || i.out != "" || i.name == "nop"
-	case immMem, immAtomic, immMemLane, immMemory, immMemoryCopy, immMemoryInit, immData, immElem, immTableInit,
-		immTableCopy, immI32, immI64, immF32, immF64, immV128, immShuffle, immLane:
-		return true
-	}
-	return i.name == "table.size"
-}
-
-func letters(s string) []ValType {
-	if s == "" {
-		return nil
-	}
-	t := make([]ValType, len(s))
-	for k := range s {
-		t[k] = letter(s[k])
-	}
-	return t
-}
-
-func letter(c byte) ValType {
-	switch c {
-	case 'i':
-		return ValType{Kind: I32}
-	case 'l':
-		return ValType{Kind: I64}
-	case 'f':
-		return ValType{Kind: F32}
-	case 'd':
-		return ValType{Kind: F64}
-	}
-	return ValType{Kind: V128}
-}
 
 // Space is an index space that an immediate may point into.
 type Space byte
@@ -150,6 +98,7 @@ const (
 	SpaceType
 	SpaceFunc
 	SpaceTable
+	SpaceMemory
 	SpaceGlobal
 	SpaceTag
 	SpaceLocal
@@ -160,34 +109,34 @@ const (
 
 // Spaces says what Instr.Index and Instr.Index2 of this instruction point at.
 func (op Opcode) Spaces() (first, second Space) {
-	i := op.info()
+	i := op.Info()
 	if i == nil {
 		return SpaceNone, SpaceNone
 	}
-	switch i.imm {
-	case immLabel:
+	switch i.Imm {
+	case ImmLabel:
 		return SpaceLabel, SpaceNone
-	case immFunc:
+	case ImmFunc:
 		return SpaceFunc, SpaceNone
-	case immCallIndirect:
+	case ImmCallIndirect:
 		return SpaceType, SpaceTable
-	case immType:
+	case ImmType:
 		return SpaceType, SpaceNone
-	case immLocal:
+	case ImmLocal:
 		return SpaceLocal, SpaceNone
-	case immGlobal:
+	case ImmGlobal:
 		return SpaceGlobal, SpaceNone
-	case immTable:
+	case ImmTable:
 		return SpaceTable, SpaceNone
-	case immTableCopy:
+	case ImmTableCopy:
 		return SpaceTable, SpaceTable
-	case immTableInit:
+	case ImmTableInit:
 		return SpaceElem, SpaceTable
-	case immElem:
+	case ImmElem:
 		return SpaceElem, SpaceNone
-	case immData, immMemoryInit:
+	case ImmData, ImmMemoryInit:
 		return SpaceData, SpaceNone
-	case immTag:
+	case ImmTag:
 		return SpaceTag, SpaceNone
 	}
 	return SpaceNone, SpaceNone
@@ -201,8 +150,8 @@ const (
 	alignAtomic = "2301012"
 )
 
-// naturalAlign is the log2 of the number of bytes that a memory instruction touches.
-func (op Opcode) naturalAlign() uint32 {
+// NaturalAlign is the log2 of the number of bytes that a memory access touches.
+func (op Opcode) NaturalAlign() uint32 {
 	var s string
 	k := int(op & 0xffff)
 	switch {
@@ -212,8 +161,8 @@ func (op Opcode) naturalAlign() uint32 {
 		s = alignVector
 	case op >= OpV128Load8Lane && op <= OpV128Load64Zero:
 		s, k = alignLanes, int(op-OpV128Load8Lane)
-	case op.IsAtomic() && k < 3:
-		s = "223"
+	case op.IsAtomic() && k < 0x10:
+		s, k = "2230", min(k, 3)
 	case op.IsAtomic():
 		s, k = alignAtomic, (k-0x10)%len(alignAtomic)
 	default:

@@ -62,77 +62,77 @@ func (r *Reader) Next(in *Instr) bool {
 	in.Op = Opcode(b)
 	if b >= prefixMisc {
 		in.Op = Opcode(b)<<16 | Opcode(min(c.u32(), 0xffff))
-		if info = in.Op.info(); info == nil {
+		if info = in.Op.Info(); info == nil {
 			info = &coreOps[b]
 		}
 	}
-	if info.name == "" {
+	if info.Name == "" {
 		if c.err == nil {
 			c.failAt(in.Pos, fmt.Sprintf("illegal opcode 0x%x", uint32(in.Op)))
 		}
 		return false
 	}
-	if info.imm != immNone {
-		c.immediates(in, info.imm)
+	if info.Imm != ImmNone {
+		c.immediates(in, info.Imm)
 	}
 	in.End = c.pos
 	return c.err == nil
 }
 
-func (c *cursor) immediates(in *Instr, kind immKind) {
+func (c *cursor) immediates(in *Instr, kind Imm) {
 	switch kind {
-	case immLocal, immGlobal, immLabel, immFunc, immType, immTable, immElem, immData, immTag:
+	case ImmLocal, ImmGlobal, ImmLabel, ImmFunc, ImmType, ImmTable, ImmElem, ImmData, ImmTag:
 		in.Index = c.u32()
-	case immI32:
+	case ImmI32:
 		in.Value = uint64(int64(c.s32()))
-	case immMem, immAtomic:
+	case ImmMem, ImmAtomic:
 		in.Mem = c.memArg()
-	case immBlock:
+	case ImmBlock:
 		in.Block = c.blockType()
-	case immI64:
+	case ImmI64:
 		in.Value = uint64(c.s64())
-	case immF32:
+	case ImmF32:
 		if p := c.take(4); p != nil {
 			in.Value = uint64(binary.LittleEndian.Uint32(p))
 		}
-	case immF64:
+	case ImmF64:
 		if p := c.take(8); p != nil {
 			in.Value = binary.LittleEndian.Uint64(p)
 		}
-	case immLabels:
+	case ImmLabels:
 		n := c.count(1) + 1
 		in.Labels = in.Labels[:0]
 		for k := 0; k < n && c.err == nil; k++ {
 			in.Labels = append(in.Labels, c.u32())
 		}
-	case immCallIndirect, immTableInit, immTableCopy:
+	case ImmCallIndirect, ImmTableInit, ImmTableCopy:
 		in.Index = c.u32()
 		in.Index2 = c.u32()
-	case immTryTable:
+	case ImmTryTable:
 		in.Block = c.blockType()
 		c.catches(in)
-	case immSelect:
+	case ImmSelect:
 		n := c.count(1)
 		in.Types = in.Types[:0]
 		for k := 0; k < n && c.err == nil; k++ {
 			in.Types = append(in.Types, c.valType())
 		}
-	case immHeap:
+	case ImmHeap:
 		in.Ref = RefTo(c.heapType(), true)
-	case immMemLane:
+	case ImmMemLane:
 		in.Mem = c.memArg()
 		in.Lane = c.byte()
-	case immLane:
+	case ImmLane:
 		in.Lane = c.byte()
-	case immMemory:
+	case ImmMemory:
 		c.zero()
-	case immMemoryCopy:
+	case ImmMemoryCopy:
 		c.zero()
 		c.zero()
-	case immMemoryInit:
+	case ImmMemoryInit:
 		in.Index = c.u32()
 		c.zero()
-	case immV128, immShuffle:
+	case ImmV128, ImmShuffle:
 		copy(in.V128[:], c.take(16))
 	}
 }
