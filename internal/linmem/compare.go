@@ -3,7 +3,6 @@ package linmem
 import (
 	"bytes"
 	"errors"
-	"math/bits"
 )
 
 // zeroPage is what a page holds before it is written.
@@ -19,6 +18,7 @@ type compare struct {
 	shadow mapping
 	size   uint64  // usable front of shadow
 	held   PageSet // pages that the shadow holds; all others were zero
+	look   PageSet // scratch: the pages to look at
 }
 
 func newCompare(m *Memory) (tracker, error) {
@@ -41,13 +41,13 @@ func (c *compare) scan(set *PageSet) error {
 		}
 		c.size = c.m.size
 	}
-	var touched PageSet
-	if err := c.m.area.touched(&touched, c.size); err != nil {
+	c.look.Clear()
+	if err := c.m.area.touched(&c.look, c.size); err != nil {
 		return err
 	}
-	touched.Or(&c.held)
+	c.look.Or(&c.held)
 	now, old := c.m.area.bytes(), c.shadow.bytes()
-	for page := range touched.All() {
+	for page := range c.look.All() {
 		p := uint64(page) * PageSize
 		src, dst := now[p:p+PageSize], old[p:p+PageSize]
 		if c.held.Has(page) {
@@ -68,10 +68,10 @@ func (c *compare) scan(set *PageSet) error {
 	return nil
 }
 
-func (c *compare) grown(from, to uint64) {}
+func (c *compare) grown(_, _ uint64) {} // the shadow follows in scan
 
 func (c *compare) overhead() uint64 {
-	return uint64(c.held.Len())*PageSize + uint64(len(c.held.words)*bits.UintSize/8)
+	return uint64(c.held.Len())*PageSize + uint64(len(c.held.words)+len(c.look.words))*8
 }
 
 func (c *compare) close() error {

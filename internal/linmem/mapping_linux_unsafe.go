@@ -5,8 +5,9 @@ package linmem
 import (
 	"encoding/binary"
 	"errors"
-	"io"
 	"os"
+	"slices"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,26 +20,65 @@ func mapOver(area []byte, fd int) error {
 	return err
 }
 
+// errNoPagemap says that the page tables cannot be seen.
+var errNoPagemap = errors.New("pagemap is not usable")
+
+var (
+	pagemapOnce  sync.Once
+	pagemapRight bool // guarded by pagemapOnce
+)
+
+// pagemapTells tells whether /proc/self/pagemap speaks of our addresses. Under an emulator of user space it may speak
+// of others'.
+func pagemapTells() bool {
+	pagemapOnce.Do(func() {
+		const pages = 8
+		host := os.Getpagesize()
+		area, err := reserveAnonymous(uint64(pages * host))
+		if err != nil {
+			return
+		}
+		defer func() { _ = unix.Munmap(area) }()
+		if unix.Mprotect(area, unix.PROT_READ|unix.PROT_WRITE) != nil {
+			return
+		}
+		var want, got PageSet
+		for _, p := range []int{1, 2, 5} {
+			area[p*host] = 1
+			want.AddRange(uint32(p*host/PageSize), uint32((p+1)*host/PageSize))
+		}
+		pagemapRight = readPagemap(&got, area) == nil && slices.Equal(got.words, want.words)
+	})
+	return pagemapRight
+}
+
 // mappedPages adds the pages of area that have an entry in the page tables: present, or in swap.
-func mappedPages(set *PageSet, area []byte) (err error) {
+func mappedPages(set *PageSet, area []byte) error {
+	if !pagemapTells() {
+		return errNoPagemap
+	}
+	return readPagemap(set, area)
+}
+
+func readPagemap(set *PageSet, area []byte) (err error) {
+	if len(area) == 0 {
+		return nil
+	}
 	f, err := os.Open("/proc/self/pagemap")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if len(area) == 0 {
-		return nil
-	}
+	const entry = 8 // bytes, for each of the host's pages
 	host := uint64(os.Getpagesize())
-	start := uint64(uintptr(unsafe.Pointer(&area[0])))
-	const size = 8 // of an entry
-	var buf [512 * size]byte
+	start := address(area)
+	buf := make([]byte, 4096*entry)
 	for at := uint64(0); at < uint64(len(area)); {
-		n := min(uint64(len(buf)), (uint64(len(area))-at)/host*size)
-		if _, err := f.ReadAt(buf[:n], int64((start+at)/host*size)); err != nil && err != io.EOF {
+		n := min(uint64(len(buf)), (uint64(len(area))-at)/host*entry)
+		if _, err := f.ReadAt(buf[:n], int64((start+at)/host*entry)); err != nil {
 			return err
 		}
-		for i := uint64(0); i < n; i += size {
+		for i := uint64(0); i < n; i += entry {
 			if binary.NativeEndian.Uint64(buf[i:])>>62 != 0 {
 				set.AddRange(uint32(at/PageSize), uint32((at+host)/PageSize))
 			}

@@ -2,6 +2,209 @@
 
 package linmem
 
-func userfaultWorks() bool { return false }
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"unsafe"
 
-func newUserfault(*Memory) (tracker, error) { return nil, ErrNoTracker }
+	"golang.org/x/sys/unix"
+)
+
+// The parts of linux/userfaultfd.h and linux/fs.h that x/sys/unix lacks.
+const (
+	uffdUserModeOnly = 1
+	uffdAPI          = 0xaa
+
+	uffdFeaturePagefaultWP   = 1 << 0
+	uffdFeatureWPShmem       = 1 << 12
+	uffdFeatureWPUnpopulated = 1 << 13
+	uffdFeatureWPAsync       = 1 << 15 // since Linux 6.7, as is PAGEMAP_SCAN
+	uffdFeatures             = uffdFeaturePagefaultWP | uffdFeatureWPShmem | uffdFeatureWPUnpopulated | uffdFeatureWPAsync
+
+	uffdioAPI              = 0xc018aa3f
+	uffdioRegister         = 0xc020aa00
+	uffdioWriteProtect     = 0xc018aa06
+	uffdRegisterModeWP     = 1 << 1
+	uffdWriteProtectModeWP = 1 << 0
+
+	pagemapScan        = 0xc0606610
+	pageIsWritten      = 1 << 1
+	pmScanWPMatching   = 1 << 0
+	pmScanCheckWPAsync = 1 << 1
+)
+
+// scanRegions is how many runs of pages one call may return. The kernel works in steps of 512 pages.
+const scanRegions = 1024
+
+type uffdAPIArg struct{ api, features, ioctls uint64 }
+
+type uffdRegisterArg struct{ start, len, mode, ioctls uint64 }
+
+type uffdWriteProtectArg struct{ start, len, mode uint64 }
+
+type pmScanArg struct {
+	size, flags, start, end, walkEnd, vec, vecLen, maxPages       uint64
+	categoryInverted, categoryMask, categoryAnyofMask, returnMask uint64
+}
+
+type pageRegion struct{ start, end, categories uint64 }
+
+// userfault is the tracker that lets the kernel note writes in the page tables.
+//
+// Every page of the used area is write-protected once, also those that are not there yet, by a marker in the page
+// table; from then on an entry without protection means a write. That includes the empty entry which a written page
+// of a shared file leaves when it is swapped out, and which a filter for present pages would lose. The first
+// protection is UFFDIO_WRITEPROTECT's, because PAGEMAP_SCAN passes over areas that have no page table yet.
+type userfault struct {
+	m         *Memory
+	uffd      int
+	pagemap   *os.File
+	protected bool
+	regions   []pageRegion // on the heap, where it does not move
+}
+
+var (
+	probeOnce sync.Once
+	probed    bool // guarded by probeOnce
+)
+
+// userfaultWorks tells whether tracking by userfaultfd does what it should on this system, by trying it once.
+func userfaultWorks() bool {
+	probeOnce.Do(func() { probed = probe() })
+	return probed
+}
+
+func probe() bool {
+	m, err := New(Unit, 2*Unit, Options{Tracker: Userfault})
+	if err != nil {
+		return false
+	}
+	ok := false
+	b := m.Bytes()
+	b[3*PageSize] = 1
+	if m.Track() == nil {
+		var set PageSet
+		b[0], b[3*PageSize] = 1, 2
+		err := m.Collect(&set)
+		ok = err == nil && set.Has(0) && set.Has(3) && set.Len() <= 2*os.Getpagesize()/PageSize
+	}
+	return m.Close() == nil && ok
+}
+
+func newUserfault(m *Memory) (tracker, error) {
+	// Asynchronous mode resolves each fault in the kernel, those of system calls too; so the unprivileged
+	// form is enough.
+	fd, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC|unix.O_NONBLOCK|uffdUserModeOnly, 0, 0)
+	if errno != 0 {
+		return nil, fmt.Errorf("%w: userfaultfd: %w", ErrNoTracker, errno)
+	}
+	u := &userfault{m: m, uffd: int(fd), regions: make([]pageRegion, scanRegions)}
+	if err := u.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("%w: %w", ErrNoTracker, err), u.close())
+	}
+	return u, nil
+}
+
+func (u *userfault) open() error {
+	api := uffdAPIArg{api: uffdAPI, features: uffdFeatures}
+	if _, err := ioctl(u.uffd, uffdioAPI, unsafe.Pointer(&api)); err != nil {
+		return fmt.Errorf("asynchronous write protection: %w", err)
+	}
+	area := u.m.area.bytes()
+	reg := uffdRegisterArg{start: address(area), len: uint64(len(area)), mode: uffdRegisterModeWP}
+	if _, err := ioctl(u.uffd, uffdioRegister, unsafe.Pointer(&reg)); err != nil {
+		return fmt.Errorf("register memory: %w", err)
+	}
+	var err error
+	u.pagemap, err = os.Open("/proc/self/pagemap")
+	return err
+}
+
+func (u *userfault) arm() error {
+	if u.protected {
+		return u.scan(nil) // cheaper: only what was written changes
+	}
+	if err := u.protect(0, u.m.size); err != nil {
+		return err
+	}
+	u.protected = true
+	return nil
+}
+
+// protect write-protects [from, to).
+func (u *userfault) protect(from, to uint64) error {
+	if from == to {
+		return nil
+	}
+	wp := uffdWriteProtectArg{address(u.m.area.bytes()) + from, to - from, uffdWriteProtectModeWP}
+	if _, err := ioctl(u.uffd, uffdioWriteProtect, unsafe.Pointer(&wp)); err != nil {
+		return fmt.Errorf("write-protect memory: %w", err)
+	}
+	return nil
+}
+
+// grown protects the new area. Should that fail, pages in it are reported that were only read, and no write is missed.
+func (u *userfault) grown(from, to uint64) { _ = u.protect(from, to) }
+
+func (u *userfault) collect(set *PageSet) error { return u.scan(set) }
+
+// scan protects what was written, and adds it to set if there is one.
+func (u *userfault) scan(set *PageSet) error {
+	base := address(u.m.area.bytes())
+	// With exactly these masks the kernel also takes empty entries for written.
+	arg := pmScanArg{
+		size: uint64(unsafe.Sizeof(pmScanArg{})), flags: pmScanWPMatching | pmScanCheckWPAsync,
+		start: base, end: base + u.m.size,
+		categoryMask: pageIsWritten, returnMask: pageIsWritten,
+	}
+	if set != nil {
+		arg.vec, arg.vecLen = uint64(uintptr(unsafe.Pointer(&u.regions[0]))), uint64(len(u.regions))
+	}
+	for arg.start < arg.end {
+		n, err := ioctl(int(u.pagemap.Fd()), pagemapScan, unsafe.Pointer(&arg))
+		if err != nil {
+			return fmt.Errorf("scan page tables: %w", err)
+		}
+		for _, r := range u.regions[:n] {
+			set.AddRange(uint32((r.start-base)/PageSize), uint32((r.end-base)/PageSize))
+		}
+		if arg.walkEnd <= arg.start {
+			return fmt.Errorf("scan page tables: no progress at page %d", (arg.start-base)/PageSize)
+		}
+		arg.start = arg.walkEnd
+	}
+	runtime.KeepAlive(u)
+	return nil
+}
+
+// overhead counts the page tables that protecting untouched pages makes, whether or not they would be there anyway.
+func (u *userfault) overhead() uint64 {
+	const entry = 8 // bytes, for each page
+	return u.m.size/uint64(os.Getpagesize())*entry + uint64(len(u.regions))*uint64(unsafe.Sizeof(pageRegion{}))
+}
+
+func (u *userfault) close() error {
+	err := unix.Close(u.uffd) // lifts the protection
+	if u.pagemap != nil {
+		err = errors.Join(err, u.pagemap.Close())
+	}
+	return err
+}
+
+func address(area []byte) uint64 { return uint64(uintptr(unsafe.Pointer(&area[0]))) }
+
+func ioctl(fd int, request uintptr, arg unsafe.Pointer) (int, error) {
+	for {
+		n, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), request, uintptr(arg))
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR, unix.EAGAIN:
+		default:
+			return 0, errno
+		}
+	}
+}

@@ -8,12 +8,12 @@ import (
 // View returns a memory with the same size, maximum and contents. What is written to the view is never seen by m, and
 // both grow independently. The view is not tracked; it has its own Track.
 //
-// Over a memfd a view is copy-on-write: one mapping, whatever the size, and then only the pages that are written to
-// it. What is written to m afterwards, and what m gives back, IS seen in those pages of the view to which nothing has
-// been written yet. So m must stay still as long as its contents of now matter in the view. Elsewhere, and as the view
-// of a view, it is a copy, which follows nothing: Shared tells.
+// Over a memfd a view is copy-on-write: one mapping, whatever the size, and then only the pages (the host's) that are
+// written to it. What is written to m afterwards IS seen in those pages of the view to which nothing has been written
+// yet, and is not noticed by the view's tracker. So m must stay still as long as its contents of now matter in the
+// view. Elsewhere, and as the view of a view, it is a copy, which follows nothing; do not rely on either.
 //
-// Either may be closed before the other.
+// m may grow or be closed meanwhile: neither is seen in the view.
 func (m *Memory) View() (*Memory, error) {
 	if m.area == nil {
 		return nil, fmt.Errorf("view memory: %w", ErrClosed)
