@@ -276,8 +276,8 @@ type Sync struct{}
 // Range is a run of memory pages of 4 KiB.
 type Range struct{ First, Count uint32 }
 
-// SyncState answers Sync, and is sent unasked once the clone is ready to run: the last committed state, and the pages written since, which the next delta must cover
-// besides the device's own.
+// SyncState answers Sync, and is sent unasked once the clone is ready to run: the last committed state, and the
+// pages written since, which the next delta must cover besides the device's own.
 type SyncState struct {
 	State       ID
 	MemoryBytes uint64

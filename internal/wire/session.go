@@ -2,6 +2,7 @@ package wire
 
 import (
 	"fmt"
+	"slices"
 )
 
 // SessionConfig bounds what a session keeps. The zero value has the defaults.
@@ -142,7 +143,10 @@ func (s *Session) Receive(frame []byte) (Message, error) {
 		return m, nil
 	}
 	if h.Seq <= s.received {
+		// The peer does not know that we have it: acknowledge again.
 		s.ack(h.Ack)
+		s.toldAck = min(s.toldAck, h.Seq-1)
+		s.dueNo++
 		return nil, nil
 	}
 	if h.Seq != s.received+1 {
@@ -228,9 +232,6 @@ func (s *Session) Resume(peerReceived uint64) ([][]byte, error) {
 		return nil, fmt.Errorf("resume: peer has received %d, kept are %d to %d: %w", peerReceived, s.acked+1, s.sent, ErrLost)
 	}
 	s.ack(peerReceived)
-	for i, f := range s.out {
-		s.out[i] = setAck(f, s.received)
-	}
-	s.tellAck()
-	return s.out[:len(s.out):len(s.out)], nil
+	s.tellAck() // in our own Hello or Welcome; the old ones in the frames do no harm
+	return slices.Clone(s.out), nil
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"errors"
 	"fmt"
 	"io"
 )
@@ -86,6 +87,9 @@ func (r *PagesReader) Read(p []byte) (int, error) {
 func (r *PagesReader) fill() {
 	m, err := r.next()
 	if err != nil {
+		if errors.Is(err, io.EOF) { // only a PagesEnd is an end
+			err = io.ErrUnexpectedEOF
+		}
 		r.err = fmt.Errorf("read delta stream: %w", err)
 		return
 	}

@@ -222,14 +222,6 @@ func seal(frame []byte) []byte {
 	return frame
 }
 
-// setAck brings the acknowledgement of a kept frame up to date. It returns a new frame, since a link may still
-// hold the old one.
-func setAck(frame []byte, ack uint64) []byte {
-	f := append([]byte(nil), frame...)
-	binary.LittleEndian.PutUint64(f[16:], ack)
-	return seal(f)
-}
-
 // Encode makes the frame of a message that fits one; Session.Send splits larger ones. The message is validated
 // first. Give seq 0 to a message that is not numbered.
 func Encode(seq, ack uint64, m Message) ([]byte, error) {
