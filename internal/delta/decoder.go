@@ -91,6 +91,9 @@ func (d *Decoder) Next() (page uint32, data []byte, err error) {
 		return 0, nil, d.err
 	}
 	page, data, err = d.page()
+	if err != nil && err != io.EOF && errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%v", err) // of the reader's; only the end is io.EOF, even to errors.Is
+	}
 	d.err = err
 	return page, data, err
 }
@@ -109,7 +112,7 @@ func (d *Decoder) page() (uint32, []byte, error) {
 		data = d.block[d.used : d.used+PageSize]
 		d.used += PageSize
 	}
-	if d.kind == Zero || isZero(data) {
+	if d.kind == Zero || IsZero(data) {
 		d.digest.page(p, nil)
 	} else {
 		d.digest.page(p, data)
@@ -249,10 +252,11 @@ func (d *Decoder) unpack(size int) error {
 }
 
 func (d *Decoder) patch() error {
-	var sum [8]byte
-	if err := d.full(sum[:]); err != nil {
+	sum := d.block[:8] // scratch, and not on the heap
+	if err := d.full(sum); err != nil {
 		return err
 	}
+	want := binary.LittleEndian.Uint64(sum)
 	diff, err := d.payload(maxDiff)
 	if err != nil {
 		return err
@@ -264,7 +268,7 @@ func (d *Decoder) patch() error {
 	if len(base) != PageSize {
 		return fmt.Errorf("page %d: no base: %w", d.next, ErrBase)
 	}
-	if checksum(base) != binary.LittleEndian.Uint64(sum[:]) {
+	if checksum(base) != want {
 		return fmt.Errorf("page %d: %w", d.next, ErrBase)
 	}
 	copy(d.block, base)

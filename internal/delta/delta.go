@@ -158,8 +158,8 @@ func checksum(page []byte) uint64 {
 	return uint64(crc32.Checksum(page, castagnoli))<<32 | uint64(crc32.ChecksumIEEE(page))
 }
 
-// isZero reports whether a page, or several, hold only zeros.
-func isZero(p []byte) bool {
+// IsZero reports whether a page, or several, hold only zeros.
+func IsZero(p []byte) bool {
 	for ; len(p) >= 64; p = p[64:] {
 		q := p[:64]
 		v := binary.LittleEndian.Uint64(q) | binary.LittleEndian.Uint64(q[8:]) |

@@ -3,6 +3,7 @@ package delta
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"slices"
@@ -227,6 +228,10 @@ func TestDecoderRefuses(t *testing.T) {
 	if _, _, err := apply(io.MultiReader(bytes.NewReader(stream[:2000]), iotest.ErrReader(boom)), base, Limits{Base: baseOf(base)}); !errors.Is(err, boom) {
 		t.Fatalf("error %v, want that of the reader", err)
 	}
+	boom = fmt.Errorf("link lost: %w", io.EOF)
+	if _, _, err := apply(io.MultiReader(bytes.NewReader(stream[:2000]), iotest.ErrReader(boom)), base, Limits{Base: baseOf(base)}); err == nil || errors.Is(err, io.EOF) {
+		t.Fatalf("error %v of the reader passes for the end", err)
+	}
 }
 
 func TestEncodeRefuses(t *testing.T) {
@@ -275,12 +280,23 @@ func TestNextID(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	stream, base, _, _ := sample(f)
-	f.Add(stream)
 	f.Add(stream[:headerSize])
+	// Small streams, so that mutations meet what matters.
+	base = base[:wasmPage]
+	mem := slices.Clone(base)
+	mem[5*PageSize+7], mem[9*PageSize], mem[9*PageSize+900] = 99, 98, 97
+	clear(mem[6*PageSize : 8*PageSize])
+	for _, opt := range []Options{{Compress: true}, {Compress: true, Base: baseOf(base)}} {
+		var buf bytes.Buffer
+		if _, _, err := Encode(&buf, Header{MemoryBytes: wasmPage, Pages: 5}, mem, slices.Values([]uint32{1, 5, 6, 7, 9}), opt); err != nil {
+			f.Fatal(err)
+		}
+		f.Add(buf.Bytes())
+	}
 	h := Header{MemoryBytes: wasmPage}
 	f.Add(h.appendTo([]byte(magic)))
 	f.Fuzz(func(t *testing.T, in []byte) {
-		mem, d, err := apply(bytes.NewReader(in), base, Limits{MaxMemory: 1 << 20, Base: baseOf(base)})
+		mem, d, err := apply(bytes.NewReader(in), base, Limits{MaxMemory: 2 * wasmPage, Base: baseOf(base)})
 		if err != nil {
 			return
 		}

@@ -89,7 +89,7 @@ func (e *encoder) at(p, n uint32) []byte {
 
 func (e *encoder) page(p uint32) {
 	data := e.at(p, 1)
-	if isZero(data) {
+	if IsZero(data) {
 		e.digest.page(p, nil)
 		e.gather(p, Zero)
 		return
@@ -113,15 +113,11 @@ func (e *encoder) gather(p uint32, kind Encoding) {
 	e.run++
 }
 
-// record writes the head of a record; extra goes with it.
-func (e *encoder) record(first, run uint32, kind Encoding, extra ...uint64) {
+// record begins a record in head.
+func (e *encoder) record(first, run uint32, kind Encoding) {
 	e.head = binary.AppendUvarint(e.head[:0], uint64(first-e.done))
 	e.head = append(e.head, byte(kind))
 	e.head = binary.AppendUvarint(e.head, uint64(run))
-	for _, x := range extra {
-		e.head = binary.AppendUvarint(e.head, x)
-	}
-	e.write(e.head)
 	e.done = first + run
 	e.stats.Pages[kind] += run
 }
@@ -134,17 +130,21 @@ func (e *encoder) flush() {
 	e.run = 0
 	if e.kind == Zero {
 		e.record(first, run, Zero)
+		e.write(e.head)
 		return
 	}
 	data := e.at(first, run)
 	if e.opt.Compress {
 		if c := e.compress(data); c != nil {
-			e.record(first, run, S2, uint64(len(c)))
+			e.record(first, run, S2)
+			e.head = binary.AppendUvarint(e.head, uint64(len(c)))
+			e.write(e.head)
 			e.write(c)
 			return
 		}
 	}
 	e.record(first, run, Whole)
+	e.write(e.head)
 	e.write(data)
 }
 
@@ -176,11 +176,9 @@ func (e *encoder) writeDiff(p uint32, base, data []byte) bool {
 		return false
 	}
 	e.flush()
-	var sum [8]byte
-	binary.LittleEndian.PutUint64(sum[:], checksum(base))
 	e.record(p, 1, Diff)
-	e.write(sum[:])
-	e.head = binary.AppendUvarint(e.head[:0], uint64(len(e.diff)))
+	e.head = binary.LittleEndian.AppendUint64(e.head, checksum(base))
+	e.head = binary.AppendUvarint(e.head, uint64(len(e.diff)))
 	e.write(e.head)
 	e.write(e.diff)
 	return true
