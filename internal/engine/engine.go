@@ -2,24 +2,47 @@
 //
 // Nothing above this package knows which engine runs. An implementation passes the suite in engine/enginetest.
 //
+// # Values
+//
 // Values are raw 64-bit slots as in the specification's binary representation: i32 and f32 in the low half with
 // the upper half zero (the implementation clears it in both directions), f64 and i64 whole. v128 and references
 // do not cross this interface; the rewriter sees to it.
+//
+// # Goroutines
+//
+// Engine and Module are safe for concurrent use. An Instance belongs to one goroutine at a time, and so do all
+// instances that are linked with each other, since a call may lead from one into another. The exceptions are
+// Global.Get and Global.Set, which any goroutine may call while the guest runs: the value is seen soon, but
+// nothing else is ordered by it.
 package engine
 
 import (
 	"context"
-	"errors"
-	"fmt"
 
 	"github.com/clonecloud/clonecloud/internal/linmem"
+)
+
+const (
+	// PageSize is WebAssembly's page: the unit of Instance.Grow and of a module's memory limits.
+	PageSize = linmem.Unit
+	// MaxPages bounds the memory of an instance on every engine, whatever its module declares.
+	MaxPages = linmem.MaxSize / linmem.Unit
+)
+
+// The value types that cross this interface, in binary form.
+const (
+	I32 byte = 0x7f
+	I64 byte = 0x7e
+	F32 byte = 0x7d
+	F64 byte = 0x7c
 )
 
 // Engine compiles modules. Safe for concurrent use.
 type Engine interface {
 	// Name is stable and lower-case: "wazero-compiler", "wazero-interpreter".
 	Name() string
-	// Compile validates and compiles a module in the binary format. Errors name the fault, never panic.
+	// Compile validates and compiles a module in the binary format. Errors name the fault, never panic; one that
+	// wraps ErrUnsupported may be a valid module. bin must not change while the Module is in use.
 	Compile(ctx context.Context, bin []byte) (Module, error)
 	// Close releases the engine; its modules and instances must be closed before.
 	Close(ctx context.Context) error
@@ -27,53 +50,69 @@ type Engine interface {
 
 // Module is compiled code, which many instances may share. Safe for concurrent use.
 type Module interface {
+	// Instantiate resolves the imports, makes memory, tables and globals, applies the segments and runs the start
+	// function, if there is one. Errors: *ImportError, what Config.Memory returned, and, for a segment out
+	// of bounds or from the start function, all that Func.Call returns. After an error there is no instance.
 	Instantiate(ctx context.Context, cfg Config) (Instance, error)
+	// Close releases the code. Its instances should be closed before.
 	Close(ctx context.Context) error
 }
 
 // Config says what an instance is linked with. The zero value suits a module without imports.
 type Config struct {
-	// Funcs resolves imported functions; the first key is the module's name, the second the function's.
+	// Funcs resolves imported functions; the first key is the module's name, the second the function's. Functions
+	// that are not imported cost nothing.
 	Funcs map[string]map[string]HostFunc
-	// Link resolves what Funcs does not: exports (functions, globals, memories, tables, tags) of other instances
-	// of the same engine, by module name.
+	// Link resolves by module name the imports whose module is not in Funcs: exports (functions, globals,
+	// memories, tables, tags) of other instances of the same engine. Linked instances share a fate: what they own is
+	// released when the last of them is closed, since each may hold functions of all the others.
 	Link map[string]Instance
-	// Memory makes the linear memory that the module defines, sizes in bytes; nil: linmem.New with defaults.
-	Memory func(min, max uint64) (*linmem.Memory, error)
-	// StopGlobal names an exported mutable i32 that is set to 1 when the context of a running Call is
-	// cancelled, so that code with polls ends; empty: a cancelled context is noticed only at host calls.
+	// Memory makes the linear memory that the module defines, sizes in bytes, maxSize at most MaxPages pages; nil:
+	// linmem.New with defaults. It may be larger than minSize. The instance owns it from then on.
+	Memory func(minSize, maxSize uint64) (*linmem.Memory, error)
+	// StopGlobal names an exported mutable i32 that is 1 from the moment the context of a running Call is
+	// cancelled until that Call returns, so that code with polls ends; empty: a cancelled context is noticed
+	// only at host calls.
 	StopGlobal string
 }
 
 // HostFunc is a function that the host offers to a module.
 type HostFunc struct {
-	Params, Results []byte // value types in binary form: 0x7f i32, 0x7e i64, 0x7d f32, 0x7c f64
+	// Params and Results are value types in binary form.
+	Params, Results []byte
 	// Call gets arguments in stack and leaves results there (len = max of both counts). It runs on the
-	// goroutine of the Call that led here and may re-enter the instance. An error ends the guest: Func.Call
-	// returns an error for which errors.Is / As finds it.
+	// goroutine of the Call that led here, with that Call's context, and may re-enter the instance that imports it,
+	// inst. An error ends the guest: Func.Call returns it as it is. No handler of the guest sees it, not
+	// even when it is an *Exception. A panic ends the guest too and comes back from Func.Call as an error.
+	//
+	// It is not called any more once the context is cancelled: the run ends instead.
 	Call func(ctx context.Context, inst Instance, stack []uint64) error
 }
 
-// Instance is an instantiated module. One goroutine at a time may be inside it; Global.Set may be called from others.
+// Instance is an instantiated module.
 type Instance interface {
-	// Func returns an exported function whose type has only numbers, or nil.
+	// Func returns an exported function whose type has only numbers, or nil. The same name gives the same Func,
+	// which is cheap to hold until it is called.
 	Func(name string) Func
 	// Global returns an exported global of a number type, or nil.
 	Global(name string) Global
-	// Memory is the (only) memory, defined or imported; nil if there is none.
+	// Memory is the (only) memory, defined or imported; nil if there is none. It is the same for the life of the
+	// instance. It must not be grown but through Grow.
 	Memory() *linmem.Memory
-	// Grow does what memory.grow does, sizes in 64 KiB pages: the former size, or false.
+	// Grow does what memory.grow does, sizes in pages: the former size, or false.
 	Grow(delta uint32) (uint32, bool)
+	// Close releases the instance; see Config.Link. It fails while the instance runs. A second Close does nothing.
 	Close(ctx context.Context) error
 }
 
 // Func is an exported function.
 type Func interface {
-	// Type gives the value types in binary form.
+	// Type gives the value types in binary form, not to be changed.
 	Type() (params, results []byte)
-	// Call runs the function; stack holds arguments before and results after. Errors: *Trap for a trap of the
-	// guest, an *Exception for one that nothing caught, whatever a HostFunc returned, ctx.Err() wrapped when
-	// the context ended the run. After an error the instance stays usable for inspection (memory, globals).
+	// Call runs the function; stack holds arguments before and results after (len at least the larger count).
+	// Errors: *Trap for a trap of the guest, an *Exception for one that nothing caught, whatever a HostFunc
+	// returned, ctx.Err() wrapped when the context ended the run, ErrClosed. After an error the instance stays usable,
+	// and the contents of stack are undefined.
 	Call(ctx context.Context, stack []uint64) error
 }
 
@@ -83,52 +122,3 @@ type Global interface {
 	// Set panics with a BUG text on an immutable global.
 	Set(v uint64)
 }
-
-// TrapKind tells the traps of the specification apart, equally on all engines.
-type TrapKind uint8
-
-// The kinds of traps. They travel between device and clone: never renumber.
-const (
-	TrapOther TrapKind = iota
-	TrapUnreachable
-	TrapMemoryBounds
-	TrapTableBounds
-	TrapIndirectType
-	TrapNullReference
-	TrapDivideByZero
-	TrapIntegerOverflow
-	TrapInvalidConversion
-	TrapStackOverflow
-	TrapUnaligned
-	NumTrapKinds
-)
-
-var trapNames = [NumTrapKinds]string{
-	"trap", "unreachable executed", "out of bounds memory access", "out of bounds table access",
-	"indirect call type mismatch", "null reference", "integer divide by zero", "integer overflow",
-	"invalid conversion to integer", "call stack exhausted", "unaligned atomic",
-}
-
-func (k TrapKind) String() string {
-	if k < NumTrapKinds {
-		return trapNames[k]
-	}
-	return fmt.Sprintf("trap %d", uint8(k))
-}
-
-// Trap is a trap of the guest.
-type Trap struct {
-	Kind TrapKind
-	// Detail is the engine's own text, for logs only: it differs between engines.
-	Detail string
-}
-
-func (t *Trap) Error() string { return "wasm trap: " + t.Kind.String() }
-
-// Exception is an exception of the guest that nothing caught.
-type Exception struct{ Detail string }
-
-func (e *Exception) Error() string { return "uncaught wasm exception" }
-
-// ErrUnsupported marks a module that this engine does not run.
-var ErrUnsupported = errors.New("not supported by this engine")

@@ -1,0 +1,197 @@
+package wazero
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tetratelabs/wazero/api"
+
+	"github.com/clonecloud/clonecloud/internal/engine"
+	"github.com/clonecloud/clonecloud/internal/linmem"
+)
+
+// instance implements engine.Instance.
+type instance struct {
+	module  *module
+	mod     api.Module // nil until wazero has it; see host
+	mem     *linmem.Memory
+	ownsMem bool
+	fns     map[string]*function
+	globals map[string]*global
+
+	// top is the innermost active call; used is the budget that the others hold.
+	top            wasmStack
+	used           uint64
+	perCall, limit uint64
+
+	// stops counts the active calls whose context is cancelled.
+	stops      atomic.Int32
+	stopGlobal *global // nil: none
+	stopMu     sync.Mutex
+	stopCause  error           // guarded by stopMu
+	armed      <-chan struct{} // Done of the innermost context that is watched
+
+	closed bool
+	group  *group   // guarded by the engine's mu
+	owned  []closer // in the order in which they were made
+}
+
+type closer interface{ Close(context.Context) error }
+
+// group is a set of instances that are linked with each other, directly or not. What they own lives as long as one of
+// them: tables may hold functions of each, and wazero unmaps the memory of all with the first.
+type group struct {
+	into  *group // the group that this one became part of, or nil
+	live  int
+	owned []closer
+	mems  []*linmem.Memory
+}
+
+func (g *group) root() *group {
+	for g.into != nil {
+		g = g.into
+	}
+	return g
+}
+
+// join puts an instance in one group with those that it is linked with.
+func (e *wazeroEngine) join(in *instance, links map[string]*instance) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	in.group = &group{live: 1}
+	g := in.group
+	for _, other := range links {
+		o := other.group.root()
+		if o == g {
+			continue
+		}
+		o.live += g.live
+		o.owned = append(o.owned, g.owned...)
+		o.mems = append(o.mems, g.mems...)
+		*g = group{into: o}
+		g = o
+	}
+}
+
+// Close implements engine.Instance.
+func (in *instance) Close(ctx context.Context) error {
+	if in.closed {
+		return nil
+	}
+	if in.top.call != nil {
+		return errors.New("close instance: it is running")
+	}
+	in.closed = true
+	e := in.module.eng
+	e.mu.Lock()
+	if in.group == nil {
+		in.group = &group{live: 1}
+	}
+	g := in.group.root()
+	g.live--
+	g.owned = append(g.owned, in.owned...)
+	if in.ownsMem {
+		g.mems = append(g.mems, in.mem)
+	}
+	var release group
+	if g.live == 0 {
+		release = *g
+		*g = group{}
+	}
+	e.mu.Unlock()
+	in.owned = nil
+
+	var errs []error
+	for _, c := range slices.Backward(release.owned) {
+		errs = append(errs, c.Close(ctx))
+	}
+	for _, m := range release.mems {
+		errs = append(errs, m.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close instance: %w", err)
+	}
+	return nil
+}
+
+// Memory implements engine.Instance.
+func (in *instance) Memory() *linmem.Memory { return in.mem }
+
+// Grow implements engine.Instance.
+func (in *instance) Grow(delta uint32) (uint32, bool) {
+	if in.closed || in.mem == nil || in.mod == nil {
+		return 0, false
+	}
+	return in.mod.Memory().Grow(delta)
+}
+
+// Func implements engine.Instance.
+func (in *instance) Func(name string) engine.Func {
+	if f := in.fns[name]; f != nil {
+		return f
+	}
+	def := in.module.exports[name]
+	if def == nil || in.closed || in.mod == nil {
+		return nil
+	}
+	f := newFunction(in, name, def)
+	in.fns[name] = f
+	return f
+}
+
+// Global implements engine.Instance.
+func (in *instance) Global(name string) engine.Global {
+	if g := in.globals[name]; g != nil {
+		return g
+	}
+	if in.closed || in.mod == nil {
+		return nil
+	}
+	g := in.mod.ExportedGlobal(name)
+	if g == nil || !engine.IsNumber(g.Type()) {
+		return nil
+	}
+	h := newGlobal(g)
+	in.globals[name] = h
+	return h
+}
+
+// narrow lists the positions of values that have only 32 bits.
+func narrow(types []byte) []int {
+	var list []int
+	for i, t := range types {
+		if t == engine.I32 || t == engine.F32 {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// host makes the function that wazero calls for f. It has no state but the instance's.
+func (in *instance) host(f engine.HostFunc) api.GoModuleFunction {
+	params, results := narrow(f.Params), narrow(f.Results)
+	slots := max(len(f.Params), len(f.Results))
+	return api.GoModuleFunc(func(ctx context.Context, caller api.Module, stack []uint64) {
+		if in.mod == nil {
+			// In the start function, before wazero has returned the module.
+			in.mod = caller
+		}
+		if in.stops.Load() != 0 {
+			panic(&hostError{in.stopped(ctx)})
+		}
+		stack = stack[:slots:slots]
+		for _, i := range params {
+			stack[i] &= low32
+		}
+		if err := f.Call(ctx, in, stack); err != nil {
+			panic(&hostError{err})
+		}
+		for _, i := range results {
+			stack[i] &= low32
+		}
+	})
+}
