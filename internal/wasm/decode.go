@@ -92,7 +92,7 @@ func (d *decoder) module(bin []byte) {
 		} else {
 			at := bytes.IndexByte(sections[next:], id)
 			if at < 0 {
-				c.failAt(start, "unexpected content after last section: "+c.section+" section repeated or out of order")
+				c.failAt(start, "section repeated or out of order")
 				break
 			}
 			next += at + 1

@@ -20,7 +20,8 @@ type LocalNaming struct {
 	Names []Naming
 }
 
-// Names is a decoded name section. Lists are sorted by index.
+// Names is a decoded name section. Lists are sorted by index. Names of fields, which belong to types that this package
+// does not know, are dropped.
 type Names struct {
 	Module    string
 	HasModule bool
@@ -48,7 +49,7 @@ const (
 	namesGlobals
 	namesElems
 	namesData
-	namesFields
+	namesFields // dropped
 	namesTags
 )
 
@@ -131,6 +132,74 @@ func byIndex[T any](l []T, index func(T) uint32) {
 	if !sort.SliceIsSorted(l, less) {
 		sort.SliceStable(l, less)
 	}
+}
+
+// AppendTo appends the content of a name section. Empty lists are left out.
+func (n *Names) AppendTo(dst []byte) []byte {
+	var buf []byte
+	for id := byte(namesModule); id <= namesTags; id++ {
+		buf = buf[:0]
+		if id == namesModule && n.HasModule {
+			buf = AppendName(buf, n.Module)
+		} else if list := n.list(id); list != nil {
+			buf = appendVector(buf, *list, appendNaming)
+		} else if list := n.locals(id); list != nil {
+			buf = appendVector(buf, *list, func(dst []byte, l *LocalNaming) []byte {
+				dst = AppendUint32(dst, l.Index)
+				if len(l.Names) == 0 {
+					return append(dst, 0)
+				}
+				return appendVector(dst, l.Names, appendNaming)
+			})
+		}
+		if len(buf) > 0 {
+			dst = append(AppendUint32(append(dst, id), uint32(len(buf))), buf...)
+		}
+	}
+	return dst
+}
+
+func appendNaming(dst []byte, n *Naming) []byte {
+	return AppendName(AppendUint32(dst, n.Index), n.Name)
+}
+
+// SetNames puts names in the place of the module's name section, or behind all sections if it has none.
+func (m *Module) SetNames(n *Names) {
+	c := Custom{Name: NameSection, Data: n.AppendTo(nil), After: secData}
+	if i := slices.IndexFunc(m.Customs, func(c Custom) bool { return c.Name == NameSection }); i >= 0 {
+		c.After = m.Customs[i].After
+		m.Customs[i] = c
+		return
+	}
+	m.Customs = append(m.Customs, c)
+}
+
+// Remap moves every name to the index that its new owner has; index returns false for what is gone. The names of
+// locals and labels stay with their function.
+func (n *Names) Remap(index func(s Space, old uint32) (uint32, bool)) {
+	spaces := [...]Space{namesFuncs: SpaceFunc, namesTypes: SpaceType, namesTables: SpaceTable,
+		namesMemories: SpaceMemory, namesGlobals: SpaceGlobal, namesElems: SpaceElem, namesData: SpaceData, namesTags: SpaceTag}
+	for id, space := range spaces {
+		if list := n.list(byte(id)); list != nil {
+			*list = remap(*list, space, index, func(n *Naming) *uint32 { return &n.Index })
+		}
+	}
+	for _, list := range []*[]LocalNaming{&n.Locals, &n.Labels} {
+		*list = remap(*list, SpaceFunc, index, func(l *LocalNaming) *uint32 { return &l.Index })
+	}
+}
+
+func remap[T any](l []T, s Space, index func(Space, uint32) (uint32, bool), at func(*T) *uint32) []T {
+	kept := l[:0]
+	for _, n := range l {
+		i := at(&n)
+		var ok bool
+		if *i, ok = index(s, *i); ok {
+			kept = append(kept, n)
+		}
+	}
+	byIndex(kept, func(n T) uint32 { return *at(&n) })
+	return kept
 }
 
 // Func is the name of a function, or "".

@@ -74,7 +74,7 @@ func invalid(what string, index int, format string, args ...any) error {
 	return &Error{Where: fmt.Sprintf("%s %d", what, index), Reason: fmt.Sprintf(format, args...)}
 }
 
-// types finds equal types. A group may name its own types and those before it.
+// types finds equal types. A type may name those before it, and one of a group the others of its group.
 func (e *Env) types() error {
 	all := e.m.Types
 	e.canon = make([]uint32, len(all))
@@ -82,19 +82,20 @@ func (e *Env) types() error {
 	groups := e.m.RecGroups
 	var key []byte
 	for first := 0; first < len(all); {
-		size := 1
+		size, end := 1, first // end: the types that may be named
 		if len(groups) > 0 && int(groups[0].First) == first {
 			size, groups = int(groups[0].Size), groups[1:]
 			if size < 1 || size > len(all)-first {
 				return invalid("type", first, "group of %d types out of bounds", size)
 			}
+			end += size
 		}
 		key = key[:0]
 		for i := first; i < first+size; i++ {
 			for _, list := range [2][]wasm.ValType{all[i].Params, all[i].Results} {
 				key = wasm.AppendUint32(key, uint32(len(list)))
 				for _, t := range list {
-					if !e.known(t) || indexed(t) && t.Heap >= int64(first+size) {
+					if indexed(t) && t.Heap >= int64(end) {
 						return invalid("type", i, "unknown type %d", t.Heap)
 					}
 					if indexed(t) && t.Heap < int64(first) {
