@@ -25,8 +25,7 @@ type sub struct {
 	arg         uint64 // time or handle
 }
 
-// event answers subscription number index; in responses 24 bytes: index (4), errno (2), flags (2), size (8),
-// 8 zero bytes.
+// event answers subscription number index; in responses 16 bytes: index (4), errno (2), flags (2), size (8).
 type event struct {
 	index uint32
 	errno Errno
