@@ -163,7 +163,7 @@ func TestDamage(t *testing.T) {
 			t.Fatalf("cut at %d: error %v, want ErrFormat", n, err)
 		}
 	}
-	step := 11
+	step := 31
 	if testing.Short() {
 		step = 97
 	}
