@@ -19,7 +19,8 @@
 // (a shadow copy of the pages that hold something; its cost is that copy, and reading the memory at each Collect). A host
 // with larger pages reports all of PageSize that make up one of its own.
 //
-// Track, Collect, Forget and View want the guest stopped: a write that happens during the call may be missed.
+// Track, Collect, Forget and View want the guest stopped, and no system call in flight that fills its memory: a write
+// that happens during the call may be missed. What one goroutine wrote before is seen.
 //
 // # Views
 //
@@ -199,7 +200,8 @@ func (m *Memory) Close() error {
 }
 
 // Touched adds every page that may hold something other than zero; all others are zero. It touches no page and
-// needs no tracking, so it serves for a first delta. Where the system cannot tell it adds all.
+// needs no tracking, so it serves for a first delta. Where the system cannot tell it adds all; so it does for a memory
+// without a memfd of its own, or a view, that userfaultfd tracks.
 func (m *Memory) Touched(set *PageSet) error {
 	if m.area == nil {
 		return fmt.Errorf("find touched pages: %w", ErrClosed)

@@ -4,6 +4,7 @@ package linmem
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"testing"
@@ -111,6 +112,46 @@ func TestUnmappedPageIsDirty(t *testing.T) {
 	})
 }
 
+// TestDiscardedPage gives a page back to the system behind the tracker's back: it reads as zero then. Comparison sees
+// the change; userfaultfd, rightly, no write.
+func TestDiscardedPage(t *testing.T) {
+	conform(t, func(t *testing.T, mk makeFunc) {
+		m := mk(t, Unit, Unit)
+		a := m.area.(*linuxMapping)
+		if a.file == nil || a.private {
+			t.Skip("not a shared file")
+		}
+		host := int64(os.Getpagesize())
+		m.Bytes()[host] = 1
+		track(t, m)
+		if err := unix.Fallocate(a.file.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, host, host); err != nil {
+			t.Skip(err)
+		}
+		if m.TrackerName() == Compare.String() {
+			wantDirty(t, m, uint32(host/PageSize))
+		}
+		wantDirty(t, m)
+		m.Bytes()[host] = 1
+		wantDirty(t, m, uint32(host/PageSize))
+	})
+}
+
+// TestProbe fails where the kernel offers all that the tracker asks for, and yet it does not work: the suite would pass by
+// skipping.
+func TestProbe(t *testing.T) {
+	m := newMemory(t, Unit, Unit, Options{Tracker: Userfault})
+	u, err := newUserfault(m)
+	if err != nil {
+		t.Skipf("not offered: %v", err)
+	}
+	if err := u.close(); err != nil {
+		t.Error(err)
+	}
+	if !userfaultWorks() {
+		t.Error("userfaultfd is offered and does not work")
+	}
+}
+
 // TestReclaimedPages asks the kernel to evict pages; without swap it has nowhere to put them, which is fine too.
 func TestReclaimedPages(t *testing.T) {
 	conform(t, func(t *testing.T, mk makeFunc) {
@@ -181,8 +222,14 @@ func TestFallsBackWithoutMemfd(t *testing.T) {
 
 // TestTouchedIsPrecise holds where the kernel can be asked, which includes the machines that run our tests.
 func TestTouchedIsPrecise(t *testing.T) {
+	if _, err := os.Stat("/proc/self/pagemap"); err != nil {
+		t.Skip(err)
+	}
 	if !pagemapTells() {
-		t.Skip("no pagemap")
+		if runtime.GOARCH == "amd64" {
+			t.Error("pagemap is there and not understood")
+		}
+		t.Skip("another machine's pagemap")
 	}
 	conform(t, func(t *testing.T, mk makeFunc) {
 		m := mk(t, 64*Unit, 64*Unit)
