@@ -63,15 +63,38 @@ func (c *cursor) take(n int) []byte {
 	return p
 }
 
+// u32 is small enough to be inlined for the numbers of one byte.
 func (c *cursor) u32() uint32 {
 	if c.pos < len(c.b) && c.b[c.pos] < 0x80 {
 		c.pos++
 		return uint32(c.b[c.pos-1])
 	}
+	return c.long()
+}
+
+// long reads an unsigned integer of any length; most have two or three bytes.
+func (c *cursor) long() uint32 {
+	if b := c.b[min(c.pos, len(c.b)):]; len(b) > 2 {
+		if b[1] < 0x80 {
+			c.pos += 2
+			return uint32(b[0]&0x7f) | uint32(b[1])<<7
+		}
+		if b[2] < 0x80 {
+			c.pos += 3
+			return uint32(b[0]&0x7f) | uint32(b[1]&0x7f)<<7 | uint32(b[2])<<14
+		}
+	}
 	return uint32(c.leb(32, false))
 }
 
-func (c *cursor) s32() int32 { return int32(c.leb(32, true)) }
+func (c *cursor) s32() int32 {
+	if c.pos < len(c.b) && c.b[c.pos] < 0x80 {
+		c.pos++
+		return int32(int8(c.b[c.pos-1]<<1) >> 1)
+	}
+	return int32(c.leb(32, true))
+}
+
 func (c *cursor) s33() int64 { return int64(c.leb(33, true)) }
 func (c *cursor) s64() int64 { return int64(c.leb(64, true)) }
 

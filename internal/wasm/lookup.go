@@ -22,16 +22,8 @@ func (m *Module) NumFuncs() int { return m.NumImportedFuncs() + len(m.Funcs) }
 // FuncTypeIndices lists the type index of every function, imports first. Code that asks often uses it in place of
 // FuncType, which counts the imports each time.
 func (m *Module) FuncTypeIndices() []uint32 {
-	t := make([]uint32, 0, len(m.Imports)+len(m.Funcs))
-	for i := range m.Imports {
-		if m.Imports[i].Kind == ExternFunc {
-			t = append(t, m.Imports[i].Type)
-		}
-	}
-	for i := range m.Funcs {
-		t = append(t, m.Funcs[i].Type)
-	}
-	return t
+	return space(m, ExternFunc, func(i *Import) uint32 { return i.Type },
+		len(m.Funcs), func(i int) uint32 { return m.Funcs[i].Type })
 }
 
 // FuncType is the type of a function of the index space; false if there is no such function or type.
@@ -79,54 +71,42 @@ func (m *Module) Func(index uint32) *Func {
 	return nil
 }
 
-// GlobalTypes lists the type of every global, imports first.
-func (m *Module) GlobalTypes() []GlobalType {
-	var t []GlobalType
+// space lists what belongs to an index space, imports first.
+func space[T any](m *Module, kind ExternKind, imported func(*Import) T, n int, own func(int) T) []T {
+	var all []T
 	for i := range m.Imports {
-		if m.Imports[i].Kind == ExternGlobal {
-			t = append(t, m.Imports[i].Global)
+		if m.Imports[i].Kind == kind {
+			all = append(all, imported(&m.Imports[i]))
 		}
 	}
-	for i := range m.Globals {
-		t = append(t, m.Globals[i].GlobalType)
+	for i := range n {
+		all = append(all, own(i))
 	}
-	return t
+	return all
+}
+
+// GlobalTypes lists the type of every global, imports first.
+func (m *Module) GlobalTypes() []GlobalType {
+	return space(m, ExternGlobal, func(i *Import) GlobalType { return i.Global },
+		len(m.Globals), func(i int) GlobalType { return m.Globals[i].GlobalType })
 }
 
 // TableTypes lists the type of every table, imports first.
 func (m *Module) TableTypes() []TableType {
-	var t []TableType
-	for i := range m.Imports {
-		if m.Imports[i].Kind == ExternTable {
-			t = append(t, m.Imports[i].Table)
-		}
-	}
-	for i := range m.Tables {
-		t = append(t, m.Tables[i].TableType)
-	}
-	return t
+	return space(m, ExternTable, func(i *Import) TableType { return i.Table },
+		len(m.Tables), func(i int) TableType { return m.Tables[i].TableType })
 }
 
 // MemoryTypes lists the limits of every memory, imports first.
 func (m *Module) MemoryTypes() []Limits {
-	var t []Limits
-	for i := range m.Imports {
-		if m.Imports[i].Kind == ExternMemory {
-			t = append(t, m.Imports[i].Memory)
-		}
-	}
-	return append(t, m.Memories...)
+	return space(m, ExternMemory, func(i *Import) Limits { return i.Memory },
+		len(m.Memories), func(i int) Limits { return m.Memories[i] })
 }
 
 // TagTypes lists the type index of every tag, imports first.
 func (m *Module) TagTypes() []uint32 {
-	var t []uint32
-	for i := range m.Imports {
-		if m.Imports[i].Kind == ExternTag {
-			t = append(t, m.Imports[i].Type)
-		}
-	}
-	return append(t, m.Tags...)
+	return space(m, ExternTag, func(i *Import) uint32 { return i.Type },
+		len(m.Tags), func(i int) uint32 { return m.Tags[i] })
 }
 
 // Export finds an export by name, or nil.

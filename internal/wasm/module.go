@@ -29,7 +29,7 @@ type Limits struct {
 	Min, Max uint64
 	HasMax   bool
 	Shared   bool
-	Is64     bool // memory64: decoded only to be refused with a reason
+	Is64     bool // a 64-bit memory or table: Decode refuses it
 }
 
 // ExternKind says what an import or export is.

@@ -25,22 +25,22 @@ type Imm byte
 
 // The kinds of immediates.
 const (
-	ImmNone Imm = iota
-	ImmBlock
-	ImmTryTable
+	ImmNone Imm = iota + 1
 	ImmLabel
-	ImmLabels
 	ImmFunc
-	ImmCallIndirect // type, table
 	ImmType
 	ImmLocal
 	ImmGlobal
 	ImmTable
-	ImmTableCopy // destination, source
-	ImmTableInit // segment, table
 	ImmElem
 	ImmData
 	ImmTag
+	ImmBlock
+	ImmTryTable
+	ImmLabels
+	ImmCallIndirect // type, table
+	ImmTableCopy    // destination, source
+	ImmTableInit    // segment, table
 	ImmSelect
 	ImmHeap
 	ImmMem
@@ -56,6 +56,9 @@ const (
 	ImmV128
 	ImmShuffle
 	ImmLane
+
+	immUnknown  Imm = 0      // no such instruction
+	immOneIndex     = ImmTag // those up to here are an index
 )
 
 // Info is the description of op, nil if there is no such instruction. It must not be changed.
@@ -72,11 +75,19 @@ func (op Opcode) Info() *Info {
 	case prefixAtomic:
 		table = atomicOps[:]
 	}
-	if sub >= len(table) || table[sub].Name == "" {
+	if sub >= len(table) || table[sub].Imm == immUnknown {
 		return nil
 	}
 	return &table[sub]
 }
+
+// coreImms are the kinds of immediates of coreOps close together, as reading asks for nothing else.
+var coreImms = func() (imms [256]Imm) {
+	for i := range coreOps {
+		imms[i] = coreOps[i].Imm
+	}
+	return imms
+}()
 
 // String is the instruction's name.
 func (op Opcode) String() string {
@@ -107,37 +118,28 @@ const (
 	SpaceData
 )
 
-// Spaces says what Instr.Index and Instr.Index2 of this instruction point at.
+var immSpaces = [...][2]Space{
+	ImmLabel:        {SpaceLabel},
+	ImmFunc:         {SpaceFunc},
+	ImmType:         {SpaceType},
+	ImmLocal:        {SpaceLocal},
+	ImmGlobal:       {SpaceGlobal},
+	ImmTable:        {SpaceTable},
+	ImmElem:         {SpaceElem},
+	ImmData:         {SpaceData},
+	ImmTag:          {SpaceTag},
+	ImmCallIndirect: {SpaceType, SpaceTable},
+	ImmTableCopy:    {SpaceTable, SpaceTable},
+	ImmTableInit:    {SpaceElem, SpaceTable},
+	ImmMemoryInit:   {SpaceData},
+	ImmLane:         {}, // the last
+}
+
+// Spaces says what Instr.Index and Instr.Index2 of this instruction point at. Besides them Block, Ref and Types may
+// name types, Catches tags and labels, and Labels labels.
 func (op Opcode) Spaces() (first, second Space) {
-	i := op.Info()
-	if i == nil {
-		return SpaceNone, SpaceNone
-	}
-	switch i.Imm {
-	case ImmLabel:
-		return SpaceLabel, SpaceNone
-	case ImmFunc:
-		return SpaceFunc, SpaceNone
-	case ImmCallIndirect:
-		return SpaceType, SpaceTable
-	case ImmType:
-		return SpaceType, SpaceNone
-	case ImmLocal:
-		return SpaceLocal, SpaceNone
-	case ImmGlobal:
-		return SpaceGlobal, SpaceNone
-	case ImmTable:
-		return SpaceTable, SpaceNone
-	case ImmTableCopy:
-		return SpaceTable, SpaceTable
-	case ImmTableInit:
-		return SpaceElem, SpaceTable
-	case ImmElem:
-		return SpaceElem, SpaceNone
-	case ImmData, ImmMemoryInit:
-		return SpaceData, SpaceNone
-	case ImmTag:
-		return SpaceTag, SpaceNone
+	if i := op.Info(); i != nil {
+		return immSpaces[i.Imm][0], immSpaces[i.Imm][1]
 	}
 	return SpaceNone, SpaceNone
 }

@@ -55,30 +55,48 @@ func (r *Reader) Next(in *Instr) bool {
 	if c.pos >= len(c.b) {
 		return false
 	}
-	in.Pos = c.pos
-	b := c.b[c.pos]
-	c.pos++
-	info := &coreOps[b]
+	pos := c.pos
+	in.Pos = pos
+	b := c.b[pos]
 	in.Op = Opcode(b)
-	if b >= prefixMisc {
-		in.Op = Opcode(b)<<16 | Opcode(min(c.u32(), 0xffff))
-		if info = in.Op.Info(); info == nil {
-			info = &coreOps[b]
-		}
+	pos++
+	imm := coreImms[b]
+	if imm == ImmNone {
+		c.pos, in.End = pos, pos
+		return true
 	}
-	if info.Name == "" {
-		if c.err == nil {
-			c.failAt(in.Pos, fmt.Sprintf("illegal opcode 0x%x", uint32(in.Op)))
+	c.pos = pos
+	switch {
+	case imm-ImmLabel <= immOneIndex-ImmLabel:
+		// The indices below 128 are worth a path of their own.
+		if pos < len(c.b) && c.b[pos] < 0x80 {
+			in.Index = uint32(c.b[pos])
+			c.pos, in.End = pos+1, pos+1
+			return true
 		}
-		return false
-	}
-	if info.Imm != ImmNone {
-		c.immediates(in, info.Imm)
+		in.Index = c.long()
+	case imm == immUnknown:
+		c.prefixed(in, b)
+	default:
+		c.immediates(in, imm)
 	}
 	in.End = c.pos
 	return c.err == nil
 }
 
+// prefixed reads the rest of an instruction that begins with byte b.
+func (c *cursor) prefixed(in *Instr, b byte) {
+	if b >= prefixMisc {
+		in.Op = Opcode(b)<<16 | Opcode(min(c.u32(), 0xffff))
+		if info := in.Op.Info(); info != nil {
+			c.immediates(in, info.Imm)
+			return
+		}
+	}
+	c.failAt(in.Pos, fmt.Sprintf("illegal opcode 0x%x", uint32(in.Op)))
+}
+
+// immediates reads the immediates that Next leaves.
 func (c *cursor) immediates(in *Instr, kind Imm) {
 	switch kind {
 	case ImmLocal, ImmGlobal, ImmLabel, ImmFunc, ImmType, ImmTable, ImmElem, ImmData, ImmTag:
