@@ -146,8 +146,8 @@ func (c *cursor) count(size int) int {
 	return int(n)
 }
 
-// room bounds what is allocated before the entries of a vector have been seen.
-func room(n int) int { return min(n, 1024) }
+// room bounds what is allocated before the n entries of a vector have been seen, to about the size of the input.
+func (c *cursor) room(n int) int { return min(n, max(1024, c.left()/64)) }
 
 func (c *cursor) name() string {
 	n := c.u32()
@@ -200,7 +200,7 @@ func (c *cursor) valTypes() []ValType {
 	if n == 0 {
 		return nil
 	}
-	t := make([]ValType, 0, room(n))
+	t := make([]ValType, 0, c.room(n))
 	for range n {
 		t = append(t, c.valType())
 		if c.err != nil {

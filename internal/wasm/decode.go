@@ -188,7 +188,7 @@ func vector[T any](c *cursor, size int, entry func(*cursor) T) []T {
 	if n == 0 {
 		return nil
 	}
-	v := make([]T, 0, room(n))
+	v := make([]T, 0, c.room(n))
 	for range n {
 		e := entry(c)
 		if c.err != nil {

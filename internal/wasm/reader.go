@@ -214,6 +214,17 @@ func (c *cursor) catches(in *Instr) {
 // expr reads a constant expression up to the end that closes it.
 func (c *cursor) expr() Expr {
 	start, depth := c.pos, 0
+	if c.left() > 2 && c.b[start] == byte(OpI32Const) { // nearly all of them
+		c.pos++
+		if c.s32(); c.left() > 0 && c.b[c.pos] == byte(OpEnd) {
+			c.pos++
+			return Expr(c.b[start:c.pos:c.pos])
+		}
+		c.pos = start
+	}
+	if c.err != nil {
+		return nil
+	}
 	r := Reader{cursor{b: c.b, pos: c.pos, base: c.base, section: c.section}}
 	var in Instr
 	for r.Next(&in) {
