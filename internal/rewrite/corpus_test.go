@@ -42,7 +42,7 @@ func TestScripts(t *testing.T) {
 				compare(t, s, &mode, k.run(t, s, config), want[i])
 			}
 			t.Log(sum)
-			if sum.moved < 5700 || sum.candidates < 12000 {
+			if sum.moved < 2300 || sum.candidates < 8800 {
 				t.Error("too little was rewritten")
 			}
 			if mode.enter == rewrite.EnterClone && sum.calls < 60000 {

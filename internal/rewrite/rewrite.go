@@ -208,8 +208,8 @@ func (b *builder) body(id int) uint32 {
 
 // target is the function that a call from one function of in to another goes to.
 func (b *builder) target(caller, callee uint32) uint32 {
-	if id := b.id[callee]; id >= 0 && b.opt.Wrap && b.together(caller, callee) {
-		return b.body(int(id))
+	if b.opt.Wrap && b.id[callee] >= 0 && b.together(caller, callee) {
+		return b.body(int(b.id[callee]))
 	}
 	return b.moved(callee)
 }

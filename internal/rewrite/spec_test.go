@@ -209,6 +209,8 @@ type machine struct {
 	hosts     int
 	depth     int // of call imports in progress
 	local     int // bodies entered here and not left
+	man       *rewrite.Manifest
+	log       func(format string, args ...any) // of what the host is asked, or nil
 }
 
 func (k *machine) run(t *testing.T, s *script, config wazero.RuntimeConfig) []outcome {
@@ -310,8 +312,9 @@ func (k *machine) instantiate(t *testing.T, bin []byte, name string) (api.Module
 		return nil, err
 	}
 	opt := k.opt
-	opt.SCC = components(m)
-	opt.Candidates = k.choose(m)
+	if opt.Candidates == nil {
+		opt.SCC, opt.Candidates = components(m), k.choose(m)
+	}
 	res, err := rewrite.Rewrite(m, opt)
 	if stay := (*rewrite.StayError)(nil); asStay(err, &stay) {
 		k.stay++
@@ -321,6 +324,7 @@ func (k *machine) instantiate(t *testing.T, bin []byte, name string) (api.Module
 	if err != nil {
 		return nil, err
 	}
+	k.man = &res.Manifest
 	k.moved++
 	k.candidates += len(res.Manifest.Candidates)
 	host := k.host(t, &res.Manifest)
@@ -381,6 +385,9 @@ func (k *machine) host(t *testing.T, man *rewrite.Manifest) api.Module {
 	one := []byte{wasm.I32}
 	fn(rewrite.ImportEnter, one, one, func(_ context.Context, _ api.Module, stack []uint64) {
 		k.enters++
+		if k.log != nil {
+			k.log("enter %d", stack[0])
+		}
 		stack[0] = k.enter
 		if k.depth > 0 || k.local > 0 && man.TailCalls {
 			stack[0] = rewrite.EnterPlain // a clone makes no calls of its own; the stack must not grow
@@ -389,7 +396,10 @@ func (k *machine) host(t *testing.T, man *rewrite.Manifest) api.Module {
 			k.local++
 		}
 	})
-	fn(rewrite.ImportLeave, one, nil, func(context.Context, api.Module, []uint64) {
+	fn(rewrite.ImportLeave, one, nil, func(_ context.Context, _ api.Module, stack []uint64) {
+		if k.log != nil {
+			k.log("leave %d", stack[0])
+		}
 		k.leaves++
 		k.local--
 	})
@@ -405,6 +415,9 @@ func (k *machine) host(t *testing.T, man *rewrite.Manifest) api.Module {
 		results := append(slices.Clone(c.Results), wasm.I32)
 		fn(c.Call, c.Params, results, func(ctx context.Context, mod api.Module, stack []uint64) {
 			k.calls++
+			if k.log != nil {
+				k.log("call %d %x", c.ID, stack[:len(c.Params)])
+			}
 			if k.fallBack {
 				for i := range results {
 					stack[i] = math.MaxUint64
