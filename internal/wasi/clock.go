@@ -2,73 +2,11 @@ package wasi
 
 import (
 	"context"
-	"encoding/binary"
-	"errors"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/vfs"
 )
-
-// Subscription kinds.
-const (
-	subClock = iota
-	subRead
-	subWrite
-)
-
-// sub is one subscription of a poll; in requests 16 bytes: kind, clock, absolute, 5 zero bytes, arg.
-type sub struct {
-	kind, clock byte
-	absolute    bool
-	arg         uint64 // time or handle
-}
-
-// event answers subscription number index; in responses 16 bytes: index (4), errno (2), flags (2), size (8).
-type event struct {
-	index uint32
-	errno Errno
-	flags uint16
-	size  uint64
-}
-
-const (
-	subSize   = 16
-	eventSize = 16
-	// MaxSubs bounds the subscriptions of one poll.
-	MaxSubs = 4096
-)
-
-func appendSub(b []byte, s sub) []byte {
-	abs := byte(0)
-	if s.absolute {
-		abs = 1
-	}
-	return binary.LittleEndian.AppendUint64(append(b, s.kind, s.clock, abs, 0, 0, 0, 0, 0), s.arg)
-}
-
-func parseSubs(b []byte) ([]sub, error) {
-	if len(b) == 0 || len(b)%subSize != 0 || len(b) > MaxSubs*subSize {
-		return nil, vfs.EINVAL
-	}
-	var subs []sub
-	for c := range slices.Chunk(b, subSize) {
-		s := sub{kind: c[0], clock: c[1], absolute: c[2] == 1, arg: binary.LittleEndian.Uint64(c[8:])}
-		if s.kind > subWrite {
-			return nil, vfs.EINVAL
-		}
-		subs = append(subs, s)
-	}
-	return subs, nil
-}
-
-func appendEvent(b []byte, e event) []byte {
-	b = binary.LittleEndian.AppendUint32(b, e.index)
-	b = binary.LittleEndian.AppendUint16(b, uint16(e.errno))
-	b = binary.LittleEndian.AppendUint16(b, e.flags)
-	return binary.LittleEndian.AppendUint64(b, e.size)
-}
 
 // Clocks carries out OpClockTime and OpSleep, on a clone as well as for Local.
 type Clocks struct {
@@ -83,14 +21,15 @@ const virtualEpoch = 1577836800 * uint64(time.Second)
 // virtualStep is how far a virtual clock is ahead of its last reading.
 const virtualStep = uint64(time.Millisecond)
 
-// NewClocks returns the machine's clocks, or virtual ones (see LocalConfig).
+// NewClocks returns the machine's clocks, or virtual ones: each reading is 1 ms after the last, sleeping takes no time.
 func NewClocks(virtual bool) *Clocks { return &Clocks{virtual: virtual, epoch: time.Now()} }
 
-func (c *Clocks) start() [numClocks]uint64 {
+// Start is what the clocks of a new process stand at.
+func (c *Clocks) Start() [NumClocks]uint64 {
 	if c.virtual {
-		return [numClocks]uint64{Realtime: virtualEpoch}
+		return [NumClocks]uint64{Realtime: virtualEpoch}
 	}
-	return [numClocks]uint64{}
+	return [NumClocks]uint64{}
 }
 
 // Do implements System for clock operations; others get ENOSYS.
@@ -106,32 +45,32 @@ func (c *Clocks) Do(ctx context.Context, req *Request, resp *Response) error {
 func (c *Clocks) do(ctx context.Context, req *Request, resp *Response) error {
 	switch req.Op {
 	case OpClockTime:
-		if req.Flags >= numClocks {
+		if req.Flags >= NumClocks {
 			return vfs.EINVAL
 		}
-		resp.Value = c.now(int(req.Flags), req)
+		resp.Value = c.Now(int(req.Flags), req)
 		return nil
 	case OpSleep:
-		subs, err := parseSubs(req.Data)
+		subs, err := ParseSubs(req.Data)
 		if err != nil {
 			return err
 		}
-		timers, err := c.timers(subs, req)
+		timers, err := c.Timers(subs, req)
 		if err != nil {
 			return err
 		}
-		if err := c.sleep(ctx, timers.wait); err != nil {
+		if err := c.Sleep(ctx, timers.Wait); err != nil {
 			return err
 		}
-		c.fire(timers, req, resp)
+		c.Fire(timers, req, resp)
 		return nil
 	}
 	return vfs.ENOSYS
 }
 
-// now reads a clock, not before the last value that req carries. The monotonic clock of a machine that the process
+// Now reads a clock, not before the last value that req carries. The monotonic clock of a machine that the process
 // moved to goes on from there, the wall clock waits until it is true again.
-func (c *Clocks) now(id int, req *Request) uint64 {
+func (c *Clocks) Now(id int, req *Request) uint64 {
 	last := req.Realtime
 	if id == Monotonic {
 		last = req.Monotonic
@@ -150,10 +89,10 @@ func (c *Clocks) now(id int, req *Request) uint64 {
 	return max(last, uint64(max(time.Now().UnixNano(), 0)))
 }
 
-// timers are the clock subscriptions of a poll.
-type timers struct {
+// Timers are the clock subscriptions of a poll.
+type Timers struct {
 	due  []timer
-	wait uint64 // until the first; math.MaxUint64 if there is none
+	Wait uint64 // until the first; math.MaxUint64 if there is none
 }
 
 type timer struct {
@@ -161,22 +100,23 @@ type timer struct {
 	after uint64 // from the beginning of the poll
 }
 
-func (c *Clocks) timers(subs []sub, req *Request) (timers, error) {
-	t := timers{wait: math.MaxUint64}
+// Timers finds the clock subscriptions of a poll.
+func (c *Clocks) Timers(subs []Sub, req *Request) (Timers, error) {
+	t := Timers{Wait: math.MaxUint64}
 	for i, s := range subs {
-		if s.kind != subClock {
+		if s.Kind != SubClock {
 			continue
 		}
-		if s.clock >= numClocks {
+		if s.Clock >= NumClocks {
 			return t, vfs.EINVAL
 		}
-		after := s.arg
-		if s.absolute {
-			now := c.now(int(s.clock), req)
+		after := s.Arg
+		if s.Absolute {
+			now := c.Now(int(s.Clock), req)
 			after -= min(now, after)
 		}
 		t.due = append(t.due, timer{uint32(i), after})
-		t.wait = min(t.wait, after)
+		t.Wait = min(t.Wait, after)
 	}
 	if len(t.due) == 0 && req.Op == OpSleep {
 		return t, vfs.EINVAL
@@ -184,8 +124,8 @@ func (c *Clocks) timers(subs []sub, req *Request) (timers, error) {
 	return t, nil
 }
 
-// sleep waits ns, longer than anyone lives at most.
-func (c *Clocks) sleep(ctx context.Context, ns uint64) error {
+// Sleep waits ns, longer than anyone lives at most.
+func (c *Clocks) Sleep(ctx context.Context, ns uint64) error {
 	if ns == 0 || c.virtual {
 		return ctx.Err()
 	}
@@ -199,17 +139,17 @@ func (c *Clocks) sleep(ctx context.Context, ns uint64) error {
 	}
 }
 
-// fire answers with the timers that are due once the first one is.
-func (c *Clocks) fire(t timers, req *Request, resp *Response) {
+// Fire answers with the timers that are due once the first one is.
+func (c *Clocks) Fire(t Timers, req *Request, resp *Response) {
 	for _, d := range t.due {
-		if d.after <= t.wait {
-			resp.Data = appendEvent(resp.Data, event{index: d.index})
+		if d.after <= t.Wait {
+			resp.Data = AppendEvent(resp.Data, Event{Index: d.index})
 		}
 	}
 	if c.virtual && req.Monotonic <= math.MaxInt64 && req.Realtime <= math.MaxInt64 {
-		resp.Value = min(t.wait, math.MaxInt64)
+		resp.Value = min(t.Wait, math.MaxInt64)
 	}
 }
 
-// errNotReady is what a stream says that would have to wait.
-var errNotReady = errors.New("not ready")
+// Virtual says whether these clocks only count.
+func (c *Clocks) Virtual() bool { return c.virtual }

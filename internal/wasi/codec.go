@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 
 	"github.com/clonecloud/clonecloud/internal/vfs"
@@ -85,8 +86,7 @@ func (r *reader) end() error {
 
 // appendHead is the encoding but for the bytes of Data.
 func (r *Request) appendHead(dst []byte) []byte {
-	dst = append(dst, byte(r.Op))
-	dst = appendUints(dst, r.Handle, r.Handle2, r.Offset, r.Size, r.Flags, uint64(r.Rights), uint64(r.Inheriting),
+	dst = appendUints(dst, uint64(r.Op), r.Handle, r.Handle2, r.Offset, r.Size, r.Flags, uint64(r.Rights), uint64(r.Inheriting),
 		r.Atime, r.Mtime, r.Realtime, r.Monotonic)
 	dst = appendBytes(dst, r.Path)
 	dst = appendBytes(dst, r.Path2)
@@ -113,12 +113,15 @@ func (r *Request) Digest() [32]byte {
 func (r *Request) Decode(b []byte) error {
 	d := reader{b: b}
 	*r = Request{
-		Op: Op(d.uint("operation", uint64(NumOps)-1)), Handle: d.u64("handle"), Handle2: d.u64("second handle"),
+		Op: Op(d.uint("operation", math.MaxUint8)), Handle: d.u64("handle"), Handle2: d.u64("second handle"),
 		Offset: d.u64("offset"), Size: d.u64("size"), Flags: d.u64("flags"), Rights: Rights(d.u64("rights")),
 		Inheriting: Rights(d.u64("inheriting rights")), Atime: d.u64("atime"), Mtime: d.u64("mtime"),
 		Realtime: d.u64("realtime"), Monotonic: d.u64("monotonic"),
 		Path: string(d.bytes("path", MaxPath)), Path2: string(d.bytes("second path", MaxPath)),
 		Data: d.bytes("data", MaxIO),
+	}
+	if r.Op >= NumOps && r.Op < OpOther {
+		d.fail("operation")
 	}
 	if (r.Op == OpRead || r.Op == OpReadAt || r.Op == OpReadDir) && r.Size > MaxIO {
 		d.fail("size")

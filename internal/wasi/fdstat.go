@@ -7,8 +7,6 @@ import (
 	"github.com/clonecloud/clonecloud/internal/vfs"
 )
 
-const direntSize = 24 // of a guest's directory entry, before the name
-
 // stat makes a request and lays its Stat out at the address in argument i.
 func (c *call) stat(i int, req Request) Errno {
 	size := uint32(64)
@@ -161,19 +159,19 @@ func (c *call) fdReaddir() Errno {
 	}
 	used := 0
 	for rest := c.resp.Data; len(rest) > 0 && used < len(buf); {
-		var entry listEntry
+		var entry Dirent
 		if entry, rest, ok = parseDirent(rest); !ok {
 			return vfs.EIO
 		}
 		cookie++
-		var head [direntSize]byte
+		var head [DirentSize]byte
 		le := binary.LittleEndian
 		le.PutUint64(head[:], cookie)
-		le.PutUint64(head[8:], entry.ino)
-		le.PutUint32(head[16:], uint32(len(entry.name)))
-		head[20] = byte(entry.typ)
+		le.PutUint64(head[8:], entry.Ino)
+		le.PutUint32(head[16:], uint32(len(entry.Name)))
+		head[20] = byte(entry.Type)
 		used += copy(buf[used:], head[:])
-		used += copy(buf[used:], entry.name)
+		used += copy(buf[used:], entry.Name)
 	}
 	return c.count(out, uint64(used), vfs.Success)
 }

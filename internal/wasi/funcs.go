@@ -106,7 +106,7 @@ func (c *call) putSizes(list []string) Errno {
 }
 
 func (c *call) clockResGet() Errno {
-	if c.u32(0) >= numClocks {
+	if c.u32(0) >= NumClocks {
 		return vfs.EINVAL
 	}
 	return c.putU64(c.u32(1), 1)

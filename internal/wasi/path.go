@@ -140,6 +140,9 @@ func (c *call) pathOpen() Errno {
 	case c.p.State.full():
 		return vfs.EMFILE
 	}
+	if rights == 0 {
+		rights = RightRead & f.Inheriting // hand-written guests ask for nothing and read
+	}
 	flags := c.followFlag(1)
 	for bit, flag := range map[uint32]uint64{
 		oCreate: FlagCreate, oDirectory: FlagDirectory, oExclusive: FlagExclusive, oTruncate: FlagTruncate,

@@ -1,141 +1,70 @@
 package wasi
 
 import (
-	"context"
-	"errors"
-	"math"
-	"time"
+	"encoding/binary"
+	"slices"
 
 	"github.com/clonecloud/clonecloud/internal/vfs"
 )
 
-// wait waits until something can be read, at most ns.
-func (p *pump) wait(ctx context.Context, ns uint64) error {
-	if p.ready() {
-		return nil
-	}
-	p.ask(peek)
-	var expired <-chan time.Time
-	if ns != math.MaxUint64 {
-		t := time.NewTimer(time.Duration(min(ns, math.MaxInt64)))
-		defer t.Stop()
-		expired = t.C
-	}
-	select {
-	case p.rest = <-p.done:
-		p.busy = false
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-expired:
-		return errNotReady
-	}
+// Kinds of subscriptions, with WASI's values.
+const (
+	SubClock = iota
+	SubRead
+	SubWrite
+)
+
+// Sub is one subscription of OpPoll and OpSleep; in requests 16 bytes: kind, clock, absolute, 5 zero bytes, arg.
+type Sub struct {
+	Kind, Clock byte
+	Absolute    bool
+	Arg         uint64 // time or handle
 }
 
-// poll waits for the first of several events.
-func (l *Local) poll(ctx context.Context, req *Request, resp *Response) error {
-	subs, err := parseSubs(req.Data)
-	if err != nil {
-		return err
-	}
-	timers, err := l.clocks.timers(subs, req)
-	if err != nil {
-		return err
-	}
-	var waiting []waiter
-	for i, s := range subs {
-		if s.kind == subClock {
-			continue
-		}
-		ev := event{index: uint32(i)}
-		h, ok := l.handles[s.arg]
-		switch {
-		case !ok:
-			ev.errno = vfs.EBADF
-		case h.issued.Base&RightPoll == 0:
-			ev.errno = vfs.ENOTCAPABLE
-		case h.stream != nil:
-			w := waiter{ev, h.stream, s.kind == subWrite}
-			if err := w.wait(ctx, 0); errors.Is(err, errNotReady) {
-				waiting = append(waiting, w)
-				continue
-			} else if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			ev.size = 1
-		default: // a file is always ready
-			if st, err := h.file.Stat(); err == nil {
-				ev.size = st.Size
-			}
-		}
-		resp.Data = appendEvent(resp.Data, ev)
-	}
-	if len(resp.Data) > 0 {
-		return nil
-	}
-	ready, err := waitAny(ctx, waiting, timers.wait)
-	if err != nil {
-		return err
-	}
-	if len(ready) == 0 {
-		l.clocks.fire(timers, req, resp)
-	}
-	for _, ev := range ready {
-		resp.Data = appendEvent(resp.Data, ev)
-	}
-	return nil
+// Event answers subscription number Index; in responses 16 bytes: index (4), errno (2), flags (2), size (8).
+type Event struct {
+	Index uint32
+	Errno Errno
+	Flags uint16
+	Size  uint64 // bytes at hand
 }
 
-// waiter waits for one stream.
-type waiter struct {
-	ev     event
-	stream *stream
-	write  bool
+const (
+	subSize   = 16
+	eventSize = 16
+	// MaxSubs bounds the subscriptions of one poll.
+	MaxSubs = 4096
+)
+
+// AppendSub encodes a subscription.
+func AppendSub(b []byte, s Sub) []byte {
+	abs := byte(0)
+	if s.Absolute {
+		abs = 1
+	}
+	return binary.LittleEndian.AppendUint64(append(b, s.Kind, s.Clock, abs, 0, 0, 0, 0, 0), s.Arg)
 }
 
-func (w waiter) wait(ctx context.Context, ns uint64) error {
-	if w.write {
-		return w.stream.waitWrite(ctx, ns)
+// ParseSubs decodes the subscriptions of a request.
+func ParseSubs(b []byte) ([]Sub, error) {
+	if len(b) == 0 || len(b)%subSize != 0 || len(b) > MaxSubs*subSize {
+		return nil, vfs.EINVAL
 	}
-	return w.stream.waitRead(ctx, ns)
+	subs := make([]Sub, 0, len(b)/subSize)
+	for c := range slices.Chunk(b, subSize) {
+		s := Sub{Kind: c[0], Clock: c[1], Absolute: c[2] == 1, Arg: binary.LittleEndian.Uint64(c[8:])}
+		if s.Kind > SubWrite {
+			return nil, vfs.EINVAL
+		}
+		subs = append(subs, s)
+	}
+	return subs, nil
 }
 
-// waitAny waits for the first of the waiters, at most ns, and returns those that are ready; none if time was up.
-func waitAny(ctx context.Context, ws []waiter, ns uint64) ([]event, error) {
-	if len(ws) == 0 {
-		return nil, (&Clocks{}).sleep(ctx, ns)
-	}
-	if len(ws) > 1 {
-		// The waits of several streams run side by side until the first ends; each touches its own stream only.
-		first, cancel := context.WithCancel(ctx)
-		defer cancel()
-		byStream := map[*stream][]waiter{}
-		for _, w := range ws {
-			byStream[w.stream] = append(byStream[w.stream], w)
-		}
-		done := make(chan struct{}, len(byStream))
-		for _, same := range byStream {
-			go func() {
-				_ = same[0].wait(first, ns)
-				cancel()
-				done <- struct{}{}
-			}()
-		}
-		for range byStream {
-			<-done
-		}
-	} else if err := ws[0].wait(ctx, ns); err != nil && !errors.Is(err, errNotReady) && ctx.Err() != nil {
-		return nil, err
-	}
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	var ready []event
-	for _, w := range ws {
-		if err := w.wait(ctx, 0); !errors.Is(err, errNotReady) {
-			w.ev.size = 1
-			ready = append(ready, w.ev)
-		}
-	}
-	return ready, nil
+// AppendEvent encodes an event.
+func AppendEvent(b []byte, e Event) []byte {
+	b = binary.LittleEndian.AppendUint32(b, e.Index)
+	b = binary.LittleEndian.AppendUint16(b, uint16(e.Errno))
+	b = binary.LittleEndian.AppendUint16(b, e.Flags)
+	return binary.LittleEndian.AppendUint64(b, e.Size)
 }

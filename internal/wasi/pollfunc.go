@@ -32,10 +32,10 @@ func (c *call) pollOneoff() Errno {
 		if e != vfs.Success {
 			return e
 		}
-		if sub.kind != subClock {
+		if sub.Kind != SubClock {
 			req.Op = OpPoll
 		}
-		req.Data = appendSub(req.Data, sub)
+		req.Data = AppendSub(req.Data, sub)
 	}
 	op := req.Op
 	if e := c.do(req); e != vfs.Success {
@@ -50,28 +50,28 @@ func (c *call) pollOneoff() Errno {
 }
 
 // subscription reads one subscription of the guest.
-func (c *call) subscription(b []byte) (sub, Errno) {
+func (c *call) subscription(b []byte) (Sub, Errno) {
 	le := binary.LittleEndian
 	switch b[8] {
-	case subClock:
+	case SubClock:
 		at := b[16:]
 		if c.abi == Unstable {
 			at = b[24:] // behind an identifier
 		}
 		id, flags := le.Uint32(at), le.Uint16(at[24:])
-		if id >= numClocks || flags > 1 {
-			return sub{}, vfs.EINVAL
+		if id >= NumClocks || flags > 1 {
+			return Sub{}, vfs.EINVAL
 		}
-		return sub{kind: subClock, clock: byte(id), absolute: flags == 1, arg: le.Uint64(at[8:])}, vfs.Success
-	case subRead, subWrite:
-		s := sub{kind: b[8]}
+		return Sub{Kind: SubClock, Clock: byte(id), Absolute: flags == 1, Arg: le.Uint64(at[8:])}, vfs.Success
+	case SubRead, SubWrite:
+		s := Sub{Kind: b[8]}
 		// No handle is 0: a bad descriptor becomes an event with its error, like a handle that is gone.
 		if f := c.p.State.FD(le.Uint32(b[16:])); f != nil && f.Base&RightPoll != 0 {
-			s.arg = f.Handle
+			s.Arg = f.Handle
 		}
 		return s, vfs.Success
 	}
-	return sub{}, vfs.EINVAL
+	return Sub{}, vfs.EINVAL
 }
 
 // events lays out what happened.
@@ -94,7 +94,7 @@ func (c *call) events(in, out, count []byte, size uint32) Errno {
 		copy(b, subs[at:at+8])
 		copy(b[8:10], got[4:6])
 		b[10] = subs[at+8]
-		if b[10] != subClock {
+		if b[10] != SubClock {
 			copy(b[16:24], got[8:16])
 			copy(b[24:26], got[6:8])
 		}

@@ -180,7 +180,7 @@ func (c *call) dir(i int, need Rights) (*FD, Errno) {
 // now reads a clock, which never runs backwards.
 func (c *call) now(id uint32) (uint64, Errno) {
 	last := &c.p.State.Clocks
-	if id >= numClocks {
+	if id >= NumClocks {
 		return 0, vfs.EINVAL
 	}
 	e := c.do(Request{Op: OpClockTime, Flags: uint64(id), Realtime: last[Realtime], Monotonic: last[Monotonic]})

@@ -40,12 +40,12 @@ const (
 // What the kinds of descriptors can have. Of a file's rights only reading and writing are asked for when it is
 // opened; the others come with them, since many programs never ask.
 const (
-	fileRights = RightDatasync | RightRead | RightSeek | RightSetFlags | RightSync | RightTell | RightWrite |
+	FileRights = RightDatasync | RightRead | RightSeek | RightSetFlags | RightSync | RightTell | RightWrite |
 		RightAdvise | RightAllocate | RightStat | RightSetSize | RightSetTimes | RightPoll
-	writeRights = RightWrite | RightAllocate | RightSetSize | RightDatasync
-	dirRights   = RightSetFlags | RightSync | RightCreateDirectory | RightCreateFile | RightLinkSource |
+	WriteRights = RightWrite | RightAllocate | RightSetSize | RightDatasync
+	DirRights   = RightSetFlags | RightSync | RightCreateDirectory | RightCreateFile | RightLinkSource |
 		RightLinkTarget | RightOpen | RightReadDir | RightReadlink | RightRenameSource | RightRenameTarget |
 		RightPathStat | RightPathSetSize | RightPathSetTimes | RightStat | RightSetTimes | RightSymlink |
 		RightRemoveDirectory | RightUnlink | RightPoll
-	streamRights = RightRead | RightWrite | RightSetFlags | RightStat | RightSetTimes | RightPoll | RightSync | RightDatasync
+	StreamRights = RightRead | RightWrite | RightSetFlags | RightStat | RightSetTimes | RightPoll | RightSync | RightDatasync
 )

@@ -46,7 +46,7 @@ type FD struct {
 const (
 	Realtime = iota
 	Monotonic
-	numClocks
+	NumClocks
 )
 
 // Limits of a State.
@@ -61,7 +61,7 @@ const (
 type State struct {
 	Args, Env []string
 	// Clocks are the last values returned, by clock id: a clock never runs backwards.
-	Clocks [numClocks]uint64
+	Clocks [NumClocks]uint64
 	// Rand answers random_get.
 	Rand *rand.ChaCha8
 

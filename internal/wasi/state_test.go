@@ -10,12 +10,12 @@ import (
 
 func sampleState() *State {
 	s := NewState([]string{"prog", "", "x"}, []string{"A=1", "B="}, [32]byte{1, 2})
-	s.Clocks = [numClocks]uint64{5, 1 << 60}
+	s.Clocks = [NumClocks]uint64{5, 1 << 60}
 	var drawn [3]byte
 	s.Rand.Read(drawn[:])
 	for fd, f := range map[uint32]*FD{
-		0: {Handle: 1, Kind: KindStream, Base: streamRights},
-		3: {Handle: 4, Kind: KindDir, Type: vfs.TypeDirectory, Base: dirRights, Inheriting: fileRights, Preopen: "/"},
+		0: {Handle: 1, Kind: KindStream, Base: StreamRights},
+		3: {Handle: 4, Kind: KindDir, Type: vfs.TypeDirectory, Base: DirRights, Inheriting: FileRights, Preopen: "/"},
 		9: {Handle: 7, Kind: KindFile, Type: vfs.TypeRegular, Flags: FDAppend, Offset: 1<<63 - 1},
 	} {
 		if err := s.Set(fd, f); err != nil {

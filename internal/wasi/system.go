@@ -67,6 +67,9 @@ const (
 	NumOps
 )
 
+// OpOther is the first number for calls that are none of WASI's, of a System that serves more imports.
+const OpOther Op = 0x80
+
 // Flags of requests.
 const (
 	FlagFollow uint64 = 1 << iota

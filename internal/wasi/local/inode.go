@@ -1,4 +1,4 @@
-package wasi
+package local
 
 import "github.com/clonecloud/clonecloud/internal/vfs"
 

@@ -1,4 +1,5 @@
-package wasi
+// Package local is the device's wasi.System: files of package vfs, stdio, clocks and polls behind handles.
+package local
 
 import (
 	"cmp"
@@ -9,10 +10,11 @@ import (
 	"slices"
 
 	"github.com/clonecloud/clonecloud/internal/vfs"
+	"github.com/clonecloud/clonecloud/internal/wasi"
 )
 
-// LocalConfig says what a process may reach. The zero value is a process without files and with empty stdio.
-type LocalConfig struct {
+// Config says what a process may reach. The zero value is a process without files and with empty stdio.
+type Config struct {
 	// Stdin, Stdout and Stderr may be *os.File (file, pipe, terminal) or anything else; nil is empty, or discards.
 	// They are not closed.
 	Stdin          io.Reader
@@ -30,10 +32,10 @@ type Mount struct {
 	ReadOnly bool
 }
 
-// Local is the device's System: it owns what handles stand for, and checks each request against what its handle
+// System is the device's System: it owns what handles stand for, and checks each request against what its handle
 // was issued for, since the request may come from a clone that lies. Not for concurrent use.
-type Local struct {
-	clocks  *Clocks
+type System struct {
+	clocks  *wasi.Clocks
 	handles map[uint64]*handle
 	last    uint64 // last handle issued
 	stdio   [3]uint64
@@ -42,35 +44,35 @@ type Local struct {
 }
 
 // MaxHandles bounds what one process can hold open.
-const MaxHandles = MaxFDs
+const MaxHandles = wasi.MaxFDs
 
 // handle is what a number issued stands for.
 type handle struct {
-	issued   FD // as issued, with no offset and flags
+	issued   wasi.FD // as issued, with no offset and flags
 	file     vfs.File
 	dir      vfs.Dir // the same, of a KindDir
 	stream   *stream
 	readOnly bool
-	stat     Stat        // device, inode and type: virtual
-	listing  []listEntry // of a KindDir, since a reading from its start
+	stat     wasi.Stat     // device, inode and type: virtual
+	listing  []wasi.Dirent // of a KindDir, since a reading from its start
 }
 
-// NewLocal opens the mounts. Close releases them.
-func NewLocal(cfg LocalConfig) (*Local, error) {
-	l := &Local{clocks: NewClocks(cfg.VirtualClock), handles: map[uint64]*handle{}}
+// New opens the mounts. Close releases them.
+func New(cfg Config) (*System, error) {
+	l := &System{clocks: wasi.NewClocks(cfg.VirtualClock), handles: map[uint64]*handle{}}
 	l.inodes.init()
 	for i, s := range []*stream{
 		newStream(cfg.Stdin, nil), newStream(nil, cfg.Stdout), newStream(nil, cfg.Stderr),
 	} {
 		s.virtual = cfg.VirtualClock
-		fd := FD{Kind: KindStream, Type: s.fileType(), Base: streamRights &^ RightWrite}
+		fd := wasi.FD{Kind: wasi.KindStream, Type: s.fileType(), Base: wasi.StreamRights &^ wasi.RightWrite}
 		if i > 0 {
-			fd.Kind, fd.Base = KindOutput, streamRights&^RightRead
+			fd.Kind, fd.Base = wasi.KindOutput, wasi.StreamRights&^wasi.RightRead
 		}
 		if fd.Type == vfs.TypeRegular {
-			fd.Base |= RightSeek | RightTell
+			fd.Base |= wasi.RightSeek | wasi.RightTell
 		}
-		l.stdio[i] = l.issue(&handle{issued: fd, stream: s, stat: Stat{Ino: uint64(i) + 1, Nlink: 1, Type: fd.Type}})
+		l.stdio[i] = l.issue(&handle{issued: fd, stream: s, stat: wasi.Stat{Ino: uint64(i) + 1, Nlink: 1, Type: fd.Type}})
 	}
 	for _, m := range cfg.Mounts {
 		if err := l.mount(m); err != nil {
@@ -80,8 +82,8 @@ func NewLocal(cfg LocalConfig) (*Local, error) {
 	return l, nil
 }
 
-func (l *Local) mount(m Mount) error {
-	if m.Guest == "" || len(m.Guest) > MaxPath {
+func (l *System) mount(m Mount) error {
+	if m.Guest == "" || len(m.Guest) > wasi.MaxPath {
 		return vfs.EINVAL
 	}
 	root, err := m.FS.Root()
@@ -93,7 +95,7 @@ func (l *Local) mount(m Mount) error {
 		return errors.Join(err, root.Close())
 	}
 	l.preopen = append(l.preopen, l.issue(&handle{
-		issued: FD{Kind: KindDir, Type: vfs.TypeDirectory, Base: dirRights, Inheriting: dirRights | fileRights,
+		issued: wasi.FD{Kind: wasi.KindDir, Type: vfs.TypeDirectory, Base: wasi.DirRights, Inheriting: wasi.DirRights | wasi.FileRights,
 			Preopen: m.Guest},
 		file: root, dir: root, readOnly: m.ReadOnly, stat: l.inodes.virtual(st),
 	}))
@@ -101,7 +103,7 @@ func (l *Local) mount(m Mount) error {
 }
 
 // issue gives h its number.
-func (l *Local) issue(h *handle) uint64 {
+func (l *System) issue(h *handle) uint64 {
 	l.last++
 	h.issued.Handle = l.last
 	l.handles[l.last] = h
@@ -109,9 +111,9 @@ func (l *Local) issue(h *handle) uint64 {
 }
 
 // NewState returns the state in which a process begins: stdio as descriptors 0 to 2, then the mounts.
-func (l *Local) NewState(args, env []string, seed [32]byte) *State {
-	s := NewState(args, env, seed)
-	s.Clocks = l.clocks.start()
+func (l *System) NewState(args, env []string, seed [32]byte) *wasi.State {
+	s := wasi.NewState(args, env, seed)
+	s.Clocks = l.clocks.Start()
 	for _, h := range slices.Concat(l.stdio[:], l.preopen) {
 		if h, ok := l.handles[h]; ok {
 			fd := h.issued
@@ -122,16 +124,16 @@ func (l *Local) NewState(args, env []string, seed [32]byte) *State {
 }
 
 // Issued tells what a handle was issued for, as CheckReturned asks; false if it never was or is closed.
-func (l *Local) Issued(handle uint64) (FD, bool) {
+func (l *System) Issued(handle uint64) (wasi.FD, bool) {
 	h, ok := l.handles[handle]
 	if !ok {
-		return FD{}, false
+		return wasi.FD{}, false
 	}
 	return h.issued, true
 }
 
 // Handles returns the handles that are open, ascending.
-func (l *Local) Handles() []uint64 {
+func (l *System) Handles() []uint64 {
 	hs := make([]uint64, 0, len(l.handles))
 	for h := range l.handles {
 		hs = append(hs, h)
@@ -140,8 +142,8 @@ func (l *Local) Handles() []uint64 {
 	return hs
 }
 
-// Close closes all handles, but not what LocalConfig gave for stdio.
-func (l *Local) Close() error {
+// Close closes all handles, but not what Config gave for stdio.
+func (l *System) Close() error {
 	var errs []error
 	for _, h := range l.Handles() {
 		errs = append(errs, l.release(h))
@@ -149,7 +151,7 @@ func (l *Local) Close() error {
 	return errors.Join(errs...)
 }
 
-func (l *Local) release(n uint64) error {
+func (l *System) release(n uint64) error {
 	h := l.handles[n]
 	delete(l.handles, n)
 	if h.file != nil {
@@ -159,32 +161,43 @@ func (l *Local) release(n uint64) error {
 }
 
 // Do carries out one call.
-func (l *Local) Do(ctx context.Context, req *Request, resp *Response) error {
+func (l *System) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("carry out %v: %w", req.Op, err)
 	}
 	err := l.do(ctx, req, resp)
-	if err != nil && ctx.Err() != nil {
+	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		return fmt.Errorf("carry out %v: %w", req.Op, context.Cause(ctx))
 	}
 	resp.Errno = vfs.ErrnoOf(err)
 	return nil
 }
 
-func (l *Local) do(ctx context.Context, req *Request, resp *Response) error {
+func asError(e wasi.Errno) error {
+	if e == vfs.Success {
+		return nil
+	}
+	return e
+}
+
+func (l *System) do(ctx context.Context, req *wasi.Request, resp *wasi.Response) error {
 	switch req.Op {
-	case OpClockTime, OpSleep:
-		return l.clocks.do(ctx, req, resp)
-	case OpPoll:
+	case wasi.OpClockTime, wasi.OpSleep:
+		if err := l.clocks.Do(ctx, req, resp); err != nil {
+			return err
+		}
+		return asError(resp.Errno)
+	case wasi.OpPoll:
 		return l.poll(ctx, req, resp)
-	case OpOpen, OpStatPath, OpSetTimesPath, OpMkdir, OpRmdir, OpUnlink, OpRename, OpLink, OpSymlink, OpReadlink:
+	case wasi.OpOpen, wasi.OpStatPath, wasi.OpSetTimesPath, wasi.OpMkdir, wasi.OpRmdir, wasi.OpUnlink,
+		wasi.OpRename, wasi.OpLink, wasi.OpSymlink, wasi.OpReadlink:
 		return l.doPath(req, resp)
 	}
 	h, ok := l.handles[req.Handle]
 	if !ok {
 		return vfs.EBADF
 	}
-	if req.Op == OpClose {
+	if req.Op == wasi.OpClose {
 		return l.release(req.Handle)
 	}
 	if h.stream != nil {
@@ -194,7 +207,7 @@ func (l *Local) do(ctx context.Context, req *Request, resp *Response) error {
 }
 
 // need refuses what a handle was not issued for.
-func (h *handle) need(rights Rights, write bool) error {
+func (h *handle) need(rights wasi.Rights, write bool) error {
 	if h.issued.Base&rights != rights {
 		return vfs.ENOTCAPABLE
 	}

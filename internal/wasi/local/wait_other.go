@@ -1,6 +1,6 @@
 //go:build !linux && !darwin
 
-package wasi
+package local
 
 import (
 	"context"

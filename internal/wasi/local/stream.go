@@ -1,4 +1,4 @@
-package wasi
+package local
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/clonecloud/clonecloud/internal/vfs"
+	"github.com/clonecloud/clonecloud/internal/wasi"
 )
 
 // stream is what a process reads or writes in order: stdio, and devices and pipes that it opens.
@@ -16,6 +17,7 @@ type stream struct {
 	w       io.Writer
 	file    *os.File // r or w if it is one
 	pump    *pump    // reads r where the system cannot say whether a read would block
+	memory  bool     // r never blocks
 	virtual bool     // always ready
 }
 
@@ -27,6 +29,7 @@ func newStream(r io.Reader, w io.Writer) *stream {
 			s.r, s.file = nil, nil
 		}
 	}
+	_, s.memory = r.(interface{ Len() int }) // bytes.Buffer, strings.Reader and such
 	if f, ok := w.(*os.File); ok {
 		s.file = f
 		if f == nil {
@@ -37,7 +40,7 @@ func newStream(r io.Reader, w io.Writer) *stream {
 }
 
 // fileType tells a terminal, a regular file and other things apart, as guests want to know.
-func (s *stream) fileType() FileType {
+func (s *stream) fileType() wasi.FileType {
 	if s.file == nil {
 		return vfs.TypeUnknown
 	}
@@ -54,18 +57,18 @@ func (s *stream) fileType() FileType {
 }
 
 // doStream carries out a request for a handle that is a stream.
-func (h *handle) doStream(ctx context.Context, req *Request, resp *Response) error {
+func (h *handle) doStream(ctx context.Context, req *wasi.Request, resp *wasi.Response) error {
 	s := h.stream
 	switch req.Op {
-	case OpRead:
-		if err := h.need(RightRead, false); err != nil {
+	case wasi.OpRead:
+		if err := h.need(wasi.RightRead, false); err != nil {
 			return err
 		}
-		n, err := s.read(ctx, req.Buf, req.Flags&FlagNonblock != 0)
+		n, err := s.read(ctx, req.Buf, req.Flags&wasi.FlagNonblock != 0)
 		resp.N = uint64(n)
 		return err
-	case OpOutput, OpWrite:
-		if err := h.need(RightWrite, true); err != nil {
+	case wasi.OpOutput, wasi.OpWrite:
+		if err := h.need(wasi.RightWrite, true); err != nil {
 			return err
 		}
 		n, err := s.write(req.Data)
@@ -74,8 +77,8 @@ func (h *handle) doStream(ctx context.Context, req *Request, resp *Response) err
 			err = s.syncIf(req.Flags)
 		}
 		return err
-	case OpSeek:
-		if h.need(RightSeek, false) != nil || s.file == nil {
+	case wasi.OpSeek:
+		if h.need(wasi.RightSeek, false) != nil || s.file == nil {
 			return vfs.ESPIPE
 		}
 		if req.Flags > 2 {
@@ -84,7 +87,7 @@ func (h *handle) doStream(ctx context.Context, req *Request, resp *Response) err
 		at, err := s.file.Seek(int64(req.Offset), int(req.Flags))
 		resp.Value = uint64(at)
 		return err
-	case OpStat:
+	case wasi.OpStat:
 		resp.Stat = h.stat
 		if h.stat.Type == vfs.TypeRegular {
 			fi, err := s.file.Stat()
@@ -96,22 +99,22 @@ func (h *handle) doStream(ctx context.Context, req *Request, resp *Response) err
 			resp.Stat.Atime, resp.Stat.Ctime = resp.Stat.Mtime, resp.Stat.Mtime
 		}
 		return nil
-	case OpSync:
-		if err := h.need(RightSync, false); err != nil {
+	case wasi.OpSync:
+		if err := h.need(wasi.RightSync, false); err != nil {
 			return err
 		}
 		if h.file != nil {
-			return h.file.Sync(req.Flags&FlagDataOnly != 0)
+			return h.file.Sync(req.Flags&wasi.FlagDataOnly != 0)
 		}
-		return s.syncIf(FlagSync)
-	case OpSetTimes, OpSetSize, OpAllocate, OpReadAt, OpWriteAt, OpAppend:
+		return s.syncIf(wasi.FlagSync)
+	case wasi.OpSetTimes, wasi.OpSetSize, wasi.OpAllocate, wasi.OpReadAt, wasi.OpWriteAt, wasi.OpAppend:
 		return vfs.EINVAL
 	}
 	return vfs.EBADF
 }
 
 func (s *stream) syncIf(flags uint64) error {
-	if flags&FlagSync == 0 || s.file == nil {
+	if flags&wasi.FlagSync == 0 || s.file == nil {
 		return nil
 	}
 	err := s.file.Sync()
@@ -152,8 +155,10 @@ func (s *stream) read(ctx context.Context, b []byte, nonblock bool) (int, error)
 		if err := waitFile(ctx, s.file, false, -1); err != nil {
 			return 0, err
 		}
-		n, err := s.r.Read(b)
-		return endIsZero(n, err)
+		return endIsZero(s.r.Read(b))
+	}
+	if s.memory {
+		return endIsZero(s.r.Read(b))
 	}
 	return s.buffered().read(ctx, b)
 }
@@ -170,7 +175,7 @@ func endIsZero(n int, err error) (int, error) {
 
 // waitRead waits until a read would not block, at most wait ns (math.MaxUint64: for ever).
 func (s *stream) waitRead(ctx context.Context, wait uint64) error {
-	if s.r == nil || s.virtual {
+	if s.r == nil || s.virtual || s.memory {
 		return nil
 	}
 	if s.pump == nil && s.file != nil && pollable {
@@ -253,3 +258,6 @@ func (p *pump) read(ctx context.Context, b []byte) (int, error) {
 	}
 	return endIsZero(0, err)
 }
+
+// errNotReady is what a stream says that would have to wait.
+var errNotReady = errors.New("not ready")

@@ -1,106 +1,99 @@
-package wasi
+package local
 
 import (
-	"encoding/binary"
-	"math"
 	"os"
 
 	"github.com/clonecloud/clonecloud/internal/vfs"
+	"github.com/clonecloud/clonecloud/internal/wasi"
 )
 
-type listEntry struct {
-	name string
-	ino  uint64
-	typ  FileType
-}
-
 // doFile carries out a request for an open file or directory.
-func (l *Local) doFile(h *handle, req *Request, resp *Response) (err error) {
+func (l *System) doFile(h *handle, req *wasi.Request, resp *wasi.Response) (err error) {
 	var n int
 	switch req.Op {
-	case OpReadAt:
-		if err := h.need(RightRead, false); err != nil {
+	case wasi.OpReadAt:
+		if err := h.need(wasi.RightRead, false); err != nil {
 			return err
 		}
 		n, err = h.file.ReadAt(req.Buf, req.Offset)
 		resp.N = uint64(n)
 		return err
-	case OpWriteAt:
-		if err := h.need(RightWrite, true); err != nil {
+	case wasi.OpWriteAt:
+		if err := h.need(wasi.RightWrite, true); err != nil {
 			return err
 		}
 		n, err = h.file.WriteAt(req.Data, req.Offset)
 		resp.N = uint64(n)
 		return h.syncIf(err, req.Flags)
-	case OpAppend:
-		if err := h.need(RightWrite, true); err != nil {
+	case wasi.OpAppend:
+		if err := h.need(wasi.RightWrite, true); err != nil {
 			return err
 		}
 		n, resp.Value, err = h.file.Append(req.Data)
 		resp.N = uint64(n)
 		return h.syncIf(err, req.Flags)
-	case OpStat:
-		if err := h.need(RightStat, false); err != nil {
+	case wasi.OpStat:
+		if err := h.need(wasi.RightStat, false); err != nil {
 			return err
 		}
 		st, err := h.file.Stat()
 		st.Dev, st.Ino = h.stat.Dev, h.stat.Ino
 		resp.Stat = st
 		return err
-	case OpSetTimes:
-		if err := h.need(RightSetTimes, true); err != nil {
+	case wasi.OpSetTimes:
+		if err := h.need(wasi.RightSetTimes, true); err != nil {
 			return err
 		}
 		return h.file.SetTimes(l.times(req))
-	case OpSetSize:
-		if err := h.need(RightSetSize, true); err != nil {
+	case wasi.OpSetSize:
+		if err := h.need(wasi.RightSetSize, true); err != nil {
 			return err
 		}
 		return h.file.SetSize(req.Size)
-	case OpAllocate:
-		if err := h.need(RightAllocate, true); err != nil {
+	case wasi.OpAllocate:
+		if err := h.need(wasi.RightAllocate, true); err != nil {
 			return err
 		}
 		return h.file.Allocate(req.Offset, req.Size)
-	case OpSync:
-		if req.Flags&FlagDataOnly == 0 || h.dir != nil {
-			err = h.need(RightSync, false)
+	case wasi.OpSync:
+		if req.Flags&wasi.FlagDataOnly == 0 || h.dir != nil {
+			err = h.need(wasi.RightSync, false)
 		}
 		if err != nil {
 			return err
 		}
-		return h.file.Sync(req.Flags&FlagDataOnly != 0)
-	case OpReadDir:
+		return h.file.Sync(req.Flags&wasi.FlagDataOnly != 0)
+	case wasi.OpReadDir:
 		return l.readDir(h, req, resp)
-	case OpSeek, OpRead, OpWrite, OpOutput:
+	case wasi.OpSeek, wasi.OpRead, wasi.OpWrite, wasi.OpOutput:
 		return vfs.ESPIPE
 	}
 	return vfs.EINVAL
 }
 
 func (h *handle) syncIf(err error, flags uint64) error {
-	if err != nil || flags&FlagSync == 0 {
+	if err != nil || flags&wasi.FlagSync == 0 {
 		return err
 	}
-	return h.file.Sync(flags&FlagDataOnly != 0)
+	return h.file.Sync(flags&wasi.FlagDataOnly != 0)
 }
 
 // times are those that a request sets; "now" is the device's.
-func (l *Local) times(req *Request) (t vfs.Times) {
+func (l *System) times(req *wasi.Request) (t vfs.Times) {
 	now := func() *uint64 {
-		v := l.clocks.now(Realtime, req)
+		v := l.clocks.Now(wasi.Realtime, req)
 		return &v
 	}
 	switch {
-	case req.Flags&FlagAtimeNow != 0:
+	case req.Flags&wasi.FlagAtimeNow != 0:
 		t.Atime = now()
-	case req.Flags&FlagAtime != 0:
+	case req.Flags&wasi.FlagAtime != 0:
 		t.Atime = &req.Atime
 	}
 	switch {
-	case req.Flags&FlagMtimeNow != 0:
+	case req.Flags&wasi.FlagMtimeNow != 0:
 		t.Mtime = now()
-	case req.Flags&FlagMtime != 0:
+	case req.Flags&wasi.FlagMtime != 0:
 		t.Mtime = &req.Mtime
 	}
 	return t
@@ -108,11 +101,11 @@ func (l *Local) times(req *Request) (t vfs.Times) {
 
 // readDir lists a directory from entry number Offset on, until what the guest has room for is full. The listing
 // is the one made when the guest last began at 0, so that it stays whole while the directory changes.
-func (l *Local) readDir(h *handle, req *Request, resp *Response) error {
+func (l *System) readDir(h *handle, req *wasi.Request, resp *wasi.Response) error {
 	if h.dir == nil {
 		return vfs.ENOTDIR
 	}
-	if err := h.need(RightReadDir, false); err != nil {
+	if err := h.need(wasi.RightReadDir, false); err != nil {
 		return err
 	}
 	if req.Offset == 0 || h.listing == nil {
@@ -125,16 +118,16 @@ func (l *Local) readDir(h *handle, req *Request, resp *Response) error {
 	}
 	var room uint64
 	for _, e := range h.listing[req.Offset:] {
-		if room >= min(req.Size, MaxIO/2) {
+		if room >= min(req.Size, wasi.MaxIO/2) {
 			break
 		}
-		room += direntSize + uint64(len(e.name))
-		resp.Data = appendDirent(resp.Data, e)
+		room += wasi.DirentSize + uint64(len(e.Name))
+		resp.Data = wasi.AppendDirent(resp.Data, e)
 	}
 	return nil
 }
 
-func (l *Local) list(h *handle) error {
+func (l *System) list(h *handle) error {
 	entries, err := h.dir.ReadDir()
 	if err != nil {
 		return err
@@ -144,38 +137,18 @@ func (l *Local) list(h *handle) error {
 		return err
 	}
 	// The parent's number is not known here, and may be none of the guest's business.
-	h.listing = make([]listEntry, 0, len(entries)+2)
+	h.listing = make([]wasi.Dirent, 0, len(entries)+2)
 	for _, dot := range []string{".", ".."} {
-		h.listing = append(h.listing, listEntry{dot, h.stat.Ino, vfs.TypeDirectory})
+		h.listing = append(h.listing, wasi.Dirent{Name: dot, Ino: h.stat.Ino, Type: vfs.TypeDirectory})
 	}
 	for _, e := range entries {
-		h.listing = append(h.listing, listEntry{e.Name, l.inodes.ino(st.Dev, e.Ino), e.Type})
+		h.listing = append(h.listing, wasi.Dirent{Name: e.Name, Ino: l.inodes.ino(st.Dev, e.Ino), Type: e.Type})
 	}
 	return nil
 }
 
-// appendDirent adds an entry: inode (8 bytes), type (1), length of the name (2), name.
-func appendDirent(b []byte, e listEntry) []byte {
-	b = binary.LittleEndian.AppendUint64(b, e.ino)
-	b = append(b, byte(e.typ))
-	b = binary.LittleEndian.AppendUint16(b, uint16(min(len(e.name), math.MaxUint16)))
-	return append(b, e.name...)
-}
-
-// parseDirent takes the first entry off b.
-func parseDirent(b []byte) (e listEntry, rest []byte, ok bool) {
-	if len(b) < 11 {
-		return e, nil, false
-	}
-	n := int(binary.LittleEndian.Uint16(b[9:]))
-	if len(b) < 11+n {
-		return e, nil, false
-	}
-	return listEntry{string(b[11 : 11+n]), binary.LittleEndian.Uint64(b), FileType(b[8])}, b[11+n:], true
-}
-
 // dir is an open directory that may be used in a way.
-func (l *Local) dir(n uint64, rights Rights, write bool) (*handle, error) {
+func (l *System) dir(n uint64, rights wasi.Rights, write bool) (*handle, error) {
 	h, ok := l.handles[n]
 	if !ok {
 		return nil, vfs.EBADF
@@ -187,13 +160,13 @@ func (l *Local) dir(n uint64, rights Rights, write bool) (*handle, error) {
 }
 
 // doPath carries out a request that names a path.
-func (l *Local) doPath(req *Request, resp *Response) error {
-	follow := req.Flags&FlagFollow != 0
+func (l *System) doPath(req *wasi.Request, resp *wasi.Response) error {
+	follow := req.Flags&wasi.FlagFollow != 0
 	switch req.Op {
-	case OpOpen:
+	case wasi.OpOpen:
 		return l.open(req, resp)
-	case OpStatPath:
-		h, err := l.dir(req.Handle, RightPathStat, false)
+	case wasi.OpStatPath:
+		h, err := l.dir(req.Handle, wasi.RightPathStat, false)
 		if err != nil {
 			return err
 		}
@@ -202,40 +175,40 @@ func (l *Local) doPath(req *Request, resp *Response) error {
 			resp.Stat = l.inodes.virtual(st)
 		}
 		return err
-	case OpSetTimesPath:
-		h, err := l.dir(req.Handle, RightPathSetTimes, true)
+	case wasi.OpSetTimesPath:
+		h, err := l.dir(req.Handle, wasi.RightPathSetTimes, true)
 		if err != nil {
 			return err
 		}
 		return h.dir.SetTimesPath(req.Path, follow, l.times(req))
-	case OpMkdir:
-		h, err := l.dir(req.Handle, RightCreateDirectory, true)
+	case wasi.OpMkdir:
+		h, err := l.dir(req.Handle, wasi.RightCreateDirectory, true)
 		if err != nil {
 			return err
 		}
 		return h.dir.Mkdir(req.Path)
-	case OpRmdir:
-		h, err := l.dir(req.Handle, RightRemoveDirectory, true)
+	case wasi.OpRmdir:
+		h, err := l.dir(req.Handle, wasi.RightRemoveDirectory, true)
 		if err != nil {
 			return err
 		}
 		return l.remove(h, req.Path, h.dir.Rmdir)
-	case OpUnlink:
-		h, err := l.dir(req.Handle, RightUnlink, true)
+	case wasi.OpUnlink:
+		h, err := l.dir(req.Handle, wasi.RightUnlink, true)
 		if err != nil {
 			return err
 		}
 		return l.remove(h, req.Path, h.dir.Unlink)
-	case OpRename, OpLink:
+	case wasi.OpRename, wasi.OpLink:
 		return l.move(req)
-	case OpSymlink:
-		h, err := l.dir(req.Handle2, RightSymlink, true)
+	case wasi.OpSymlink:
+		h, err := l.dir(req.Handle2, wasi.RightSymlink, true)
 		if err != nil {
 			return err
 		}
 		return h.dir.Symlink(req.Path, req.Path2)
 	default: // OpReadlink
-		h, err := l.dir(req.Handle, RightReadlink, false)
+		h, err := l.dir(req.Handle, wasi.RightReadlink, false)
 		if err != nil {
 			return err
 		}
@@ -246,7 +219,7 @@ func (l *Local) doPath(req *Request, resp *Response) error {
 }
 
 // remove takes a name away, and the file's number if that was its last name.
-func (l *Local) remove(h *handle, path string, do func(string) error) error {
+func (l *System) remove(h *handle, path string, do func(string) error) error {
 	st, statErr := h.dir.StatPath(path, false)
 	err := do(path)
 	if err == nil && statErr == nil {
@@ -255,18 +228,18 @@ func (l *Local) remove(h *handle, path string, do func(string) error) error {
 	return err
 }
 
-func (l *Local) gone(st Stat) {
+func (l *System) gone(st wasi.Stat) {
 	if st.Type == vfs.TypeDirectory || st.Nlink <= 1 {
 		l.inodes.forget(st.Dev, st.Ino)
 	}
 }
 
-func (l *Local) move(req *Request) error {
-	from, to := RightLinkSource, RightLinkTarget
-	if req.Op == OpRename {
-		from, to = RightRenameSource, RightRenameTarget
+func (l *System) move(req *wasi.Request) error {
+	from, to := wasi.RightLinkSource, wasi.RightLinkTarget
+	if req.Op == wasi.OpRename {
+		from, to = wasi.RightRenameSource, wasi.RightRenameTarget
 	}
-	h, err := l.dir(req.Handle, from, req.Op == OpRename)
+	h, err := l.dir(req.Handle, from, req.Op == wasi.OpRename)
 	if err != nil {
 		return err
 	}
@@ -277,7 +250,7 @@ func (l *Local) move(req *Request) error {
 	if h.readOnly {
 		return vfs.EROFS // a link would make the file writable
 	}
-	if req.Op == OpLink {
+	if req.Op == wasi.OpLink {
 		return h.dir.Link(req.Path, nh.dir, req.Path2)
 	}
 	old, oldErr := h.dir.StatPath(req.Path, false)
@@ -290,20 +263,20 @@ func (l *Local) move(req *Request) error {
 }
 
 // open opens a path below a directory and issues a handle.
-func (l *Local) open(req *Request, resp *Response) error {
-	need, write := RightOpen, false
+func (l *System) open(req *wasi.Request, resp *wasi.Response) error {
+	need, write := wasi.RightOpen, false
 	flags := vfs.OpenFlags(0)
 	for _, m := range []struct {
 		flag  uint64
 		open  vfs.OpenFlags
-		right Rights
+		right wasi.Rights
 		write bool
 	}{
-		{FlagFollow, vfs.OpenFollow, 0, false},
-		{FlagDirectory, vfs.OpenDirectory, 0, false},
-		{FlagExclusive, vfs.OpenExclusive, 0, false},
-		{FlagCreate, vfs.OpenCreate, RightCreateFile, false},
-		{FlagTruncate, vfs.OpenTruncate, RightPathSetSize, true},
+		{wasi.FlagFollow, vfs.OpenFollow, 0, false},
+		{wasi.FlagDirectory, vfs.OpenDirectory, 0, false},
+		{wasi.FlagExclusive, vfs.OpenExclusive, 0, false},
+		{wasi.FlagCreate, vfs.OpenCreate, wasi.RightCreateFile, false},
+		{wasi.FlagTruncate, vfs.OpenTruncate, wasi.RightPathSetSize, true},
 	} {
 		if req.Flags&m.flag != 0 {
 			flags |= m.open
@@ -311,10 +284,10 @@ func (l *Local) open(req *Request, resp *Response) error {
 			write = write || m.write
 		}
 	}
-	if req.Rights&RightRead != 0 {
+	if req.Rights&wasi.RightRead != 0 {
 		flags |= vfs.OpenRead
 	}
-	if req.Rights&RightWrite != 0 {
+	if req.Rights&wasi.RightWrite != 0 {
 		flags |= vfs.OpenWrite
 		write = true
 	}
@@ -341,7 +314,7 @@ func (l *Local) open(req *Request, resp *Response) error {
 	return l.opened(h, f, req, resp)
 }
 
-func (l *Local) opened(parent *handle, f vfs.File, req *Request, resp *Response) error {
+func (l *System) opened(parent *handle, f vfs.File, req *wasi.Request, resp *wasi.Response) error {
 	st, err := f.Stat()
 	if err != nil {
 		_ = f.Close()
@@ -350,22 +323,22 @@ func (l *Local) opened(parent *handle, f vfs.File, req *Request, resp *Response)
 	st = l.inodes.virtual(st)
 	n := &handle{file: f, readOnly: parent.readOnly, stat: st}
 	pass := parent.issued.Inheriting
-	fd := FD{Type: f.Type(), Base: fileRights & pass}
-	if req.Rights&RightRead == 0 {
-		fd.Base &^= RightRead
+	fd := wasi.FD{Type: f.Type(), Base: wasi.FileRights & pass}
+	if req.Rights&wasi.RightRead == 0 {
+		fd.Base &^= wasi.RightRead
 	}
-	if req.Rights&RightWrite == 0 {
-		fd.Base &^= writeRights
+	if req.Rights&wasi.RightWrite == 0 {
+		fd.Base &^= wasi.WriteRights
 	}
 	switch d, isDir := f.(vfs.Dir); {
 	case isDir:
 		n.dir = d
-		fd.Kind, fd.Base, fd.Inheriting = KindDir, dirRights&pass, pass
+		fd.Kind, fd.Base, fd.Inheriting = wasi.KindDir, wasi.DirRights&pass, pass
 	case fd.Type != vfs.TypeRegular:
 		n.stream = fileStream(f)
-		n.stream.virtual = l.clocks.virtual
-		fd.Kind = KindStream
-		fd.Base &^= RightSeek | RightTell
+		n.stream.virtual = l.clocks.Virtual()
+		fd.Kind = wasi.KindStream
+		fd.Base &^= wasi.RightSeek | wasi.RightTell
 	}
 	n.issued = fd
 	resp.Handle = l.issue(n)

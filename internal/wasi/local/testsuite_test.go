@@ -1,4 +1,4 @@
-package wasi_test
+package local_test
 
 import (
 	"encoding/json"
@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/clonecloud/clonecloud/internal/wasi"
+	"github.com/clonecloud/clonecloud/internal/wasi/local"
 )
 
 // expectation is the file beside a program of the public WASI test suite.
@@ -80,7 +80,7 @@ func runSuiteCase(t *testing.T, prog, tree string) {
 	}
 	if want.Root != "" {
 		fs := trees[tree](t, filepath.Join(filepath.Dir(prog), want.Root))
-		g.cfg.Mounts = []wasi.Mount{{FS: fs, Guest: "/"}}
+		g.cfg.Mounts = []local.Mount{{FS: fs, Guest: "/"}}
 	}
 	got := g.run(t)
 	if got.err != nil {
@@ -88,6 +88,9 @@ func runSuiteCase(t *testing.T, prog, tree string) {
 	}
 	if got.code != want.Code {
 		t.Errorf("exit code: got %d, want %d\nstderr: %s", got.code, want.Code, got.stderr)
+	}
+	if got.stderr != "" {
+		t.Logf("stderr: %s", got.stderr)
 	}
 	if want.Stdout != "" && got.stdout != want.Stdout {
 		t.Errorf("stdout: got %q, want %q", got.stdout, want.Stdout)

@@ -1,4 +1,4 @@
-package wasi_test
+package local_test
 
 import (
 	"bytes"
@@ -7,10 +7,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"testing"
 
 	"github.com/clonecloud/clonecloud/internal/vfs"
 	"github.com/clonecloud/clonecloud/internal/wasi"
+	"github.com/clonecloud/clonecloud/internal/wasi/local"
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 )
@@ -19,7 +21,7 @@ import (
 type guest struct {
 	bin         []byte
 	args, env   []string
-	cfg         wasi.LocalConfig
+	cfg         local.Config
 	virtual     bool
 	wrap        func(wasi.System) wasi.System
 	interpreter bool
@@ -45,18 +47,18 @@ func (g guest) run(t testing.TB) outcome {
 	if g.cfg.Stderr == nil {
 		g.cfg.Stderr = &stderr
 	}
-	local, err := wasi.NewLocal(g.cfg)
+	sys, err := local.New(g.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() {
-		if err := local.Close(); err != nil {
+		if err := sys.Close(); err != nil {
 			t.Errorf("close: %v", err)
 		}
 	}()
-	p := &wasi.Process{State: local.NewState(g.args, g.env, [32]byte{1}), System: local}
+	p := &wasi.Process{State: sys.NewState(g.args, g.env, [32]byte{1}), System: sys}
 	if g.wrap != nil {
-		p.System = g.wrap(local)
+		p.System = g.wrap(sys)
 	}
 	cfg := wazero.NewRuntimeConfig()
 	if g.interpreter {
@@ -83,7 +85,10 @@ func export(ctx context.Context, r wazero.Runtime, p *wasi.Process, abi wasi.ABI
 	for _, f := range wasi.Funcs(p, abi) {
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(ctx context.Context, m api.Module, stack []uint64) {
-				mem, _ := m.Memory().Read(0, m.Memory().Size())
+				var mem []byte
+				if v := reflect.ValueOf(m.Memory()); v.IsValid() && !v.IsNil() { // may be a nil of a type
+					mem, _ = m.Memory().Read(0, m.Memory().Size())
+				}
 				if err := f.Call(ctx, mem, stack); err != nil {
 					panic(err)
 				}
@@ -160,4 +165,3 @@ func readFile(t testing.TB, path string) []byte {
 	}
 	return b
 }
-
