@@ -33,14 +33,14 @@ type Options struct {
 	Exclude []string
 	// MaxCandidates bounds those that are chosen; 0: 256.
 	MaxCandidates int
-	// MinWeight is the weight (about: instructions for a call) below which a function is too fine; 0: 1,000.
+	// MinWeight is the weight (about: instructions for a call) below which a function is too fine; 0: 500.
 	MinWeight uint64
 }
 
 // The defaults of Options.
 const (
 	DefaultMaxCandidates = 256
-	DefaultMinWeight     = 1000
+	DefaultMinWeight     = 500
 )
 
 // Report is what Analyze found.

@@ -8,11 +8,12 @@ import (
 
 // choose marks the candidates.
 //
-// Functions that the host calls come first: a call of one is the whole of a run, or all that an
-// embedder asks for. Behind them stand inner functions by their guessed share of the program's time, so that the
-// hot path is covered at every level where calls are heavy enough to carry a trip: functions with nested loops,
-// loops that call, or recursion. Of functions that call each other only those are taken that are
-// called from outside, and of a chain of functions that hand on one call only the last.
+// Functions that the host calls come first: a call of one is the whole of a run, or all that an embedder asks
+// for. Behind them stand inner functions whose calls are heavy enough to carry a trip: those with nested loops,
+// with loops that call, or with recursion. Of functions that call each other only those are taken that are
+// called from outside, and of a chain of functions that hand on one call only the last. Where there are too
+// many, two orders take turns: by what is executed in the function and in callees too fine to be chosen,
+// which finds where the time goes, and by all that is executed in its calls, which finds what holds much of it.
 func (p *program) choose(r *Report, w *weights) error {
 	only, err := p.findAll(p.opt.Only)
 	if err != nil {
@@ -48,17 +49,58 @@ func (p *program) choose(r *Report, w *weights) error {
 		}
 		return byShare(a, b)
 	})
-	slices.SortFunc(inner, byShare)
 	if len(only) == 0 && !p.opt.All {
 		limit := cmp.Or(max(p.opt.MaxCandidates, 0), DefaultMaxCandidates)
-		outer = outer[:min(len(outer), max(limit/2, limit-len(inner)))]
-		inner = inner[:min(len(inner), limit-len(outer))]
+		outer = outer[:min(len(outer), max((limit+1)/2, limit-len(inner)))]
+		work := p.work(r, w)
+		byWork := func(a, b uint32) int { return cmp.Or(cmp.Compare(work[b], work[a]), cmp.Compare(a, b)) }
+		inner = takeTurns(inner, limit-len(outer), byWork, byShare)
 	}
 	r.Candidates = slices.Concat(outer, inner)
 	for _, f := range r.Candidates {
 		r.Funcs[f].Candidate = true
 	}
 	return nil
+}
+
+// takeTurns picks n of the functions by two orders in turn.
+func takeTurns(from []uint32, n int, orders ...func(a, b uint32) int) []uint32 {
+	n = min(n, len(from))
+	picked := make([]uint32, 0, n)
+	seen := make(map[uint32]bool, n)
+	var lists [][]uint32
+	for _, order := range orders {
+		lists = append(lists, slices.SortedFunc(slices.Values(from), order))
+	}
+	for i := 0; len(picked) < n; i++ {
+		list := &lists[i%len(lists)]
+		for seen[(*list)[0]] {
+			*list = (*list)[1:]
+		}
+		seen[(*list)[0]] = true
+		picked = append(picked, (*list)[0])
+	}
+	return picked
+}
+
+// work guesses, by function, the instructions of a run that are executed in its calls and in no other
+// function that could be chosen.
+func (p *program) work(r *Report, w *weights) []float64 {
+	work := make([]float64, p.numFuncs)
+	for i := p.numImports; i < p.numFuncs; i++ {
+		f := &r.Funcs[i]
+		sum := p.bodies[i].weight
+		for _, c := range p.callsOf(f.Index) {
+			if int(c.to) < p.numFuncs && p.isDirect(f.Index, c.to) && r.Funcs[c.to].SCC != f.SCC && p.fine(&r.Funcs[c.to], w) {
+				sum += float64(c.freq) * min(w.trans[c.to], DefaultMinWeight)
+			}
+		}
+		if f.Recursive {
+			sum *= recursionFor
+		}
+		work[i] = sum * w.freq[i]
+	}
+	return work
 }
 
 // once reports whether f runs only while the process is made ready, which the device does alone.

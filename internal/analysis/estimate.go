@@ -25,6 +25,7 @@ const (
 type estimator struct {
 	flow   []flowFrame
 	nests  []nest   // Go: the loops around the code at hand
+	heads  []uint32 // Go: the ends of blocks behind which loops begin
 	resume []uint32 // Go: the block behind whose end each resume point lies
 }
 
@@ -170,6 +171,9 @@ func (s *scanner) forward(b *body) {
 				p = s.goHead(i, e, p)
 			}
 		case evBr:
+			if s.goStyle {
+				p *= s.goEnters(i, e.arg)
+			}
 			s.branch(e.arg, p)
 			p = 0
 		case evBrIf:

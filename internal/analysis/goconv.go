@@ -93,7 +93,7 @@ func (s *scanner) goJumps(b *body) {
 			s.events[end].lo = uint32(i) // of an end: the last jump back to what follows
 		}
 	}
-	s.nests = s.nests[:0]
+	s.nests, s.heads = s.nests[:0], s.heads[:0]
 	for i := range s.events {
 		switch e := &s.events[i]; {
 		case e.kind == evBack:
@@ -103,9 +103,18 @@ func (s *scanner) goJumps(b *body) {
 				s.nests[k-1].inner = true
 				b.loops.Outer++
 			}
-			s.nests = append(s.nests, nest{tail: int(e.lo)})
+			s.nest(e)
+			s.heads = append(s.heads, uint32(i))
 			b.loops.Depth = max(b.loops.Depth, len(s.nests))
 		}
+	}
+}
+
+// nest enters the loop that begins behind the end e of a block.
+func (s *scanner) nest(e *event) {
+	const most = 64 // so that time stays linear
+	if len(s.nests) < most {
+		s.nests = append(s.nests, nest{tail: int(e.lo)})
 	}
 }
 
@@ -122,13 +131,46 @@ func (s *scanner) goHead(i int, e *event, p float64) float64 {
 		if len(s.nests) < maxLoopLevels {
 			p *= loopFactor
 		}
-		s.nests = append(s.nests, nest{tail: int(e.lo)})
+		s.nest(e)
 	}
 	return p
+}
+
+// goEnters is how much more often code runs behind the end of a block than at event i, from where a jump
+// leads into loops: the compiler often enters them in the middle, at the condition.
+func (s *scanner) goEnters(i int, block uint32) float64 {
+	const most = 64 // loops looked at, so that time stays linear
+	end := s.events[block].hi
+	k, _ := slices.BinarySearch(s.heads, uint32(i))
+	factor, levels := 1.0, len(s.nests)
+	for _, head := range s.heads[k:min(len(s.heads), k+most)] {
+		if head >= end {
+			break
+		}
+		if s.events[head].lo >= end && levels < maxLoopLevels {
+			factor *= loopFactor
+			levels++
+		}
+	}
+	return factor
 }
 
 // leavesNest reports whether the end of a block lies behind the innermost loop.
 func (s *scanner) leavesNest(block uint32) bool {
 	n := len(s.nests)
 	return n > 0 && int(s.events[block].hi) > s.nests[n-1].tail
+}
+
+// goLibrary reports whether a function is of the standard library.
+func goLibrary(name string) bool {
+	pkg, _, _ := strings.Cut(name, ".")
+	pkg, _, _ = strings.Cut(pkg, "_")
+	switch pkg {
+	case "archive", "bufio", "bytes", "cmp", "compress", "container", "context", "crypto", "database", "debug", "embed",
+		"encoding", "expvar", "flag", "fmt", "hash", "html", "image", "index", "io", "log", "maps", "math", "mime",
+		"net", "os", "path", "regexp", "slices", "sort", "strconv", "strings", "testing", "text", "time", "unicode",
+		"unique", "vendor", "weak":
+		return true
+	}
+	return goRuntime(name)
 }

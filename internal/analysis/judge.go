@@ -49,8 +49,12 @@ func (p *program) stay() string {
 		}
 	}
 	for i := range m.Exports {
-		if n := m.Exports[i].Name; strings.HasPrefix(n, privateName+":") {
-			return fmt.Sprintf("it exports %q, a name that is kept for rewritten modules", n)
+		e := &m.Exports[i]
+		if strings.HasPrefix(e.Name, privateName+":") {
+			return fmt.Sprintf("it exports %q, a name that is kept for rewritten modules", e.Name)
+		}
+		if e.Kind == wasm.ExternGlobal && p.refGlobal(e.Index) && p.globals[e.Index].Mutable {
+			return fmt.Sprintf("it exports global %d, a reference that others may change", e.Index)
 		}
 	}
 	if mems := m.MemoryTypes(); len(mems) > 1 {
@@ -70,10 +74,8 @@ func (p *program) stay() string {
 			return fmt.Sprintf("table %d has 64-bit indices", i)
 		}
 	}
-	for i, g := range m.Globals {
-		if g.Mutable && g.Type.IsRef() {
-			return fmt.Sprintf("global %d holds a reference that may change, and a reference cannot be captured", i)
-		}
+	if p.refSet >= 0 {
+		return fmt.Sprintf("global %d holds a reference that changes, and a reference cannot be captured", p.refSet)
 	}
 	return ""
 }
@@ -89,20 +91,25 @@ func (p *program) judge(r *Report) error {
 	}
 	causes := p.causes(kept)
 	reached := firstCause(&p.full, comps, causes)
+	whole := "the whole module stays: " + r.Stay
 	words := make(map[uint32]string)
+	signatures := make([]string, len(p.m.Types))
+	for i := range signatures {
+		signatures[i] = whySignature(&p.m.Types[i])
+	}
 	for i := range r.Funcs {
 		f := &r.Funcs[i]
 		c := comps.of[i]
 		f.Imports = sets[c]
-		switch t := &p.m.Types[f.Type]; {
+		switch {
 		case f.Imported:
 			f.Why = "it is imported"
 		case r.Stay != "":
-			f.Why = "the whole module stays: " + r.Stay
+			f.Why = whole
 		case kept[f.Index]:
 			f.Why = "it is kept local on request"
-		case hasRefs(t.Params) || hasRefs(t.Results):
-			f.Why = "its signature has references, which mean nothing on another machine"
+		case signatures[f.Type] != "":
+			f.Why = signatures[f.Type]
 		case reached[c] != noCause:
 			w, ok := words[reached[c]]
 			if !ok {
@@ -114,12 +121,6 @@ func (p *program) judge(r *Report) error {
 			f.Why = "an exception may leave it"
 		default:
 			f.May = true
-		}
-	}
-	if r.Stay != "" {
-		why := "the whole module stays: " + r.Stay
-		for i := r.numImports; i < len(r.Funcs); i++ {
-			r.Funcs[i].Why = why // one string for all
 		}
 	}
 	return nil
@@ -163,6 +164,31 @@ func (p *program) causes(kept map[uint32]bool) map[uint32]string {
 		causes[f] = name + ", which is kept local on request"
 	}
 	return causes
+}
+
+// maxValues is what engines allow of parameters and of results, less the status of a call that travels.
+const maxValues = 999
+
+// whySignature says why no function of a type can be carried to another machine, or "".
+func whySignature(t *wasm.FuncType) string {
+	switch {
+	case hasRefs(t.Params) || hasRefs(t.Results):
+		return "its signature has references, which mean nothing on another machine"
+	case values(t.Params) > maxValues || values(t.Results) > maxValues:
+		return "its signature has too many values"
+	}
+	return ""
+}
+
+// values counts 64-bit slots.
+func values(ts []wasm.ValType) int {
+	n := len(ts)
+	for _, t := range ts {
+		if t.Kind == wasm.V128 {
+			n++
+		}
+	}
+	return n
 }
 
 func hasVectors(ts []wasm.ValType) bool {

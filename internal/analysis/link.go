@@ -108,25 +108,44 @@ func (p *program) escapes(c *components) []uint64 {
 	if !thrown {
 		return out
 	}
-	// Tags only ever join, so a component settles after at most one round for each tag and node; in
-	// practice after two.
+	// Tags only ever join, and calls of one component hand them round. Nodes stand callees first as far as
+	// that goes, so a few rounds settle it; a component that takes more is taken to let out what any of it does.
+	const rounds = 64
 	for i := range c.len() {
-		for again := true; again; {
-			again = false
-			for _, v := range c.nodes(i) {
+		nodes := c.nodes(i)
+		settled := false
+		for n := 0; n < rounds && !settled; n++ {
+			settled = true
+			for _, v := range nodes {
 				was := out[v]
-				for k, e := p.full.off[v], p.full.off[v+1]; k < e; k++ {
-					tags := out[p.full.to[k]]
-					if p.caught != nil && int(v) < p.numFuncs {
-						tags &^= p.caught[k]
-					}
-					out[v] |= tags
-				}
-				again = again || out[v] != was && len(c.nodes(i)) > 1
+				p.escapeFrom(out, v)
+				settled = settled && out[v] == was
 			}
+			settled = settled || len(nodes) == 1
+		}
+		if settled {
+			continue
+		}
+		all := uint64(0)
+		for _, v := range nodes {
+			all |= out[v]
+		}
+		for _, v := range nodes {
+			out[v] = all
 		}
 	}
 	return out
+}
+
+// escapeFrom adds to out[v] what escapes from what v calls.
+func (p *program) escapeFrom(out []uint64, v uint32) {
+	for k, e := p.full.off[v], p.full.off[v+1]; k < e; k++ {
+		tags := out[p.full.to[k]]
+		if p.caught != nil && int(v) < p.numFuncs {
+			tags &^= p.caught[k]
+		}
+		out[v] |= tags
+	}
 }
 
 // directCalls is the graph of the direct calls that count. Indirect calls would join most of a program into

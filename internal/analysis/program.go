@@ -21,6 +21,8 @@ type program struct {
 	tables     []table
 	classes    []class
 	classOf    map[classKey]uint32
+	globals    []wasm.GlobalType
+	refSet     int64  // a global of reference type that code sets, or -1
 	taken      []bool // functions of which references exist
 	outerRefs  bool   // references to functions may come from outside
 
@@ -73,6 +75,8 @@ func newProgram(m *wasm.Module, opt *Options) (*program, error) {
 		types:      m.FuncTypeIndices(),
 		numImports: m.NumImportedFuncs(),
 		classOf:    map[classKey]uint32{},
+		globals:    m.GlobalTypes(),
+		refSet:     -1,
 		goMade:     isGo(m),
 		start:      -1,
 		initialize: -1,
@@ -174,13 +178,12 @@ func (p *program) takesRefs() bool {
 	if p.opt.Alone {
 		return false // the host hands over no references
 	}
-	globals := p.m.GlobalTypes()
 	for i := range p.m.Exports {
 		switch e := &p.m.Exports[i]; e.Kind {
 		case wasm.ExternTag:
 			return true
 		case wasm.ExternGlobal:
-			if int64(e.Index) < int64(len(globals)) && globals[e.Index].Mutable && globals[e.Index].Type.IsRef() {
+			if p.refGlobal(e.Index) && p.globals[e.Index].Mutable {
 				return true
 			}
 		case wasm.ExternFunc:
@@ -223,6 +226,22 @@ func (p *program) mutate(t uint32) error {
 		tab.mutated = true
 	}
 	return err
+}
+
+// refGlobal reports whether a global holds a reference.
+func (p *program) refGlobal(g uint32) bool {
+	return int64(g) < int64(len(p.globals)) && p.globals[g].Type.IsRef()
+}
+
+// setGlobal notes that code sets a global.
+func (p *program) setGlobal(g uint32) error {
+	if int64(g) >= int64(len(p.globals)) {
+		return fmt.Errorf("global %d does not exist", g)
+	}
+	if p.refGlobal(g) && p.refSet < 0 {
+		p.refSet = int64(g)
+	}
+	return nil
 }
 
 // tableClass is the node of a call of a type through a table.

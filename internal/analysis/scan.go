@@ -88,9 +88,9 @@ type event struct {
 type frame struct {
 	event  uint32
 	caught uint64 // by this block and those around it
-	loop   bool
-	inner  bool // a loop that holds a loop
-	depth  int  // loops around and including this
+	inner  bool   // a loop that holds a loop
+	depth  int    // loops around and including this
+	around int    // the frame of the innermost loop, this included, or 0
 }
 
 const (
@@ -171,6 +171,8 @@ func (s *scanner) read(f uint32, code *wasm.Body) (body, error) {
 			e.arg, err = s.call(&in, 0, &b) // the frame is gone, and its handlers with it
 		case wasm.OpRefFunc:
 			err = s.p.take(in.Index)
+		case wasm.OpGlobalSet:
+			err = s.p.setGlobal(in.Index)
 		case wasm.OpTableGet, wasm.OpTableSize:
 			var t *table
 			if t, err = s.p.table(in.Index); err == nil && t.open {
@@ -220,19 +222,16 @@ func (s *scanner) read(f uint32, code *wasm.Body) (body, error) {
 // open pushes the frame of a block whose event is about to be appended.
 func (s *scanner) open(in *wasm.Instr, e *event, b *body) {
 	top := s.frames[len(s.frames)-1]
-	fr := frame{event: uint32(len(s.events)), caught: top.caught, depth: top.depth}
+	fr := frame{event: uint32(len(s.events)), caught: top.caught, depth: top.depth, around: top.around}
 	switch in.Op {
 	case wasm.OpLoop:
-		fr.loop = true
+		if fr.depth > 0 {
+			s.frames[fr.around].inner = true
+		}
+		fr.around = len(s.frames)
 		fr.depth++
 		b.loops.Count++
 		b.loops.Depth = max(b.loops.Depth, fr.depth)
-		for i := len(s.frames) - 1; i >= 0 && fr.depth > 1; i-- {
-			if s.frames[i].loop {
-				s.frames[i].inner = true
-				break
-			}
-		}
 	case wasm.OpTryTable:
 		for _, c := range in.Catches {
 			switch {

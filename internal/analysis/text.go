@@ -105,7 +105,7 @@ func (r *Report) WriteText(w io.Writer, opt TextOptions) error {
 		fmt.Fprintln(b, "made by     the Go compiler")
 	}
 	if s.Stay != "" {
-		fmt.Fprintf(b, "\nThe module stays on the device: %s.\n", s.Stay)
+		fmt.Fprintf(b, "\nThe module stays on the device: %s.\n", printable(s.Stay))
 	} else if len(s.WhyNot) > 0 {
 		fmt.Fprintln(b, "\nStay on the device:")
 		for _, n := range s.WhyNot {
@@ -162,6 +162,9 @@ func (f *Func) loopText() string {
 // importText names imports without the module that most programs import all from.
 func (r *Report) importText(set ImportSet) string {
 	const most = 8
+	if set.Len() == r.numImports && set.Len() > most {
+		return "any import"
+	}
 	var names []string
 	for i := range set.All() {
 		if len(names) == most {
@@ -192,7 +195,7 @@ func short(n uint64) string {
 
 // printable replaces what a terminal might obey: names come from the module.
 func printable(s string) string {
-	const most = 120
+	const most = 200
 	n := 0
 	s = strings.Map(func(c rune) rune {
 		if n++; n > most {
