@@ -67,15 +67,18 @@ func NewJournal(cfg JournalConfig) *Journal {
 
 const recordHeader = 4 + 1 + 32
 
-// Append adds an entry. On ErrJournalFull, and on a failure of the disk, nothing was added.
+// Room tells whether an entry with a response of n bytes may be appended.
+func (j *Journal) Room(n int) bool { return j.Size()+int64(recordHeader+n) <= j.cfg.Limit }
+
+// Append adds an entry. It fails only for want of Room: what has happened must be on record, so that entries stay in
+// memory when the disk does not take them.
 func (j *Journal) Append(e Entry) error {
-	size := int64(recordHeader + len(e.Response))
-	if j.Size()+size > j.cfg.Limit {
+	if !j.Room(len(e.Response)) {
 		return fmt.Errorf("%w: more than %d bytes of host-call results", ErrJournalFull, j.cfg.Limit)
 	}
-	if int64(len(j.buf))+size > j.cfg.Memory && len(j.buf) > 0 {
-		if err := j.spill(); err != nil {
-			return fmt.Errorf("spill journal: %w", err)
+	if int64(len(j.buf)+recordHeader+len(e.Response)) > j.cfg.Memory && len(j.buf) > 0 {
+		if j.spill() != nil {
+			j.cfg.Memory *= 2 // try again later
 		}
 	}
 	j.buf = binary.LittleEndian.AppendUint32(j.buf, uint32(len(e.Response)))

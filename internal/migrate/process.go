@@ -1,15 +1,19 @@
 package migrate
 
 import (
+	"cmp"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
 
+	"github.com/clonecloud/clonecloud/internal/delta"
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
 	"github.com/clonecloud/clonecloud/internal/wasi"
+	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
 // ErrBadState marks a state that came from the other side and cannot be one of this process.
@@ -23,18 +27,24 @@ type Process struct {
 	Mem      *linmem.Memory // nil: the module has none
 	WASI     *wasi.Process
 
-	globals  []engine.Global
-	vectors  []vector
+	cells    []cell // by index
 	segments []segment
 	bodies   []engine.Func
 	arms     []engine.Global
 }
 
-type vector struct{ get, set engine.Func }
+// cell is one mutable global: of a number type, or a vector through its accessors.
+type cell struct {
+	index    uint32
+	kind     byte
+	global   engine.Global
+	get, set engine.Func
+}
 
 type segment struct {
-	flag engine.Global
-	drop engine.Func
+	index uint32
+	flag  engine.Global
+	drop  engine.Func
 }
 
 // Bind finds in inst all that the manifest names. An error means that module and manifest do not belong together.
@@ -47,21 +57,22 @@ func Bind(inst engine.Instance, m *rewrite.Manifest, w *wasi.Process) (*Process,
 	}
 	missing := func(kind, name string) error { return fmt.Errorf("bind process: no %s %q", kind, name) }
 	for _, g := range m.Globals {
-		v := inst.Global(g.Export)
-		if v == nil {
+		c := cell{index: g.Index, kind: g.Type, global: inst.Global(g.Export)}
+		if c.global == nil {
 			return nil, missing("global", g.Export)
 		}
-		p.globals = append(p.globals, v)
+		p.cells = append(p.cells, c)
 	}
 	for _, g := range m.Vectors {
-		v := vector{inst.Func(g.Get), inst.Func(g.Set)}
-		if v.get == nil || v.set == nil {
+		c := cell{index: g.Index, kind: typeV128, get: inst.Func(g.Get), set: inst.Func(g.Set)}
+		if c.get == nil || c.set == nil {
 			return nil, missing("accessor", g.Get)
 		}
-		p.vectors = append(p.vectors, v)
+		p.cells = append(p.cells, c)
 	}
+	slices.SortFunc(p.cells, func(a, b cell) int { return cmp.Compare(a.index, b.index) })
 	for _, s := range m.Segments {
-		v := segment{inst.Global(s.Flag), inst.Func(s.Drop)}
+		v := segment{s.Index, inst.Global(s.Flag), inst.Func(s.Drop)}
 		if v.flag == nil || v.drop == nil {
 			return nil, missing("segment", s.Flag)
 		}
@@ -105,32 +116,27 @@ func (p *Process) MemBytes() uint64 {
 	return p.Mem.Size()
 }
 
-// Value is the value of one mutable global; Hi is used by v128 alone.
-type Value struct{ Lo, Hi uint64 }
-
-// State is a process's state but for the pages of its memory.
-type State struct {
-	Globals  []Value // in the manifest's order: Globals, then Vectors
-	Dropped  []byte  // one 0 or 1 for each of the manifest's Segments
-	MemBytes uint64
-	WASI     []byte // encoded wasi.State
-}
-
-// Capture reads the state. It calls accessor functions of the instance where there are v128 globals.
-func (p *Process) Capture(ctx context.Context) (*State, error) {
-	s := &State{MemBytes: p.MemBytes()}
-	for _, g := range p.globals {
-		s.Globals = append(s.Globals, Value{Lo: g.Get()})
-	}
-	for i, v := range p.vectors {
-		var stack [2]uint64
-		if err := v.get.Call(ctx, stack[:]); err != nil {
-			return nil, fmt.Errorf("read vector global %d: %w", p.Manifest.Vectors[i].Index, err)
+// Capture reads the process's state but for the pages of its memory; base names the state that the pages to be
+// sent lead from. It calls accessor functions of the instance where there are v128 globals.
+func (p *Process) Capture(ctx context.Context, base delta.ID) (*wire.Image, error) {
+	s := &wire.Image{Base: base, MemoryBytes: p.MemBytes()}
+	for _, c := range p.cells {
+		g := wire.Global{Index: c.index, Type: c.kind}
+		if c.global != nil {
+			g.Lo = c.global.Get()
+		} else {
+			var stack [2]uint64
+			if err := c.get.Call(ctx, stack[:]); err != nil {
+				return nil, fmt.Errorf("read vector global %d: %w", c.index, err)
+			}
+			g.Lo, g.Hi = stack[0], stack[1]
 		}
-		s.Globals = append(s.Globals, Value{stack[0], stack[1]})
+		s.Globals = append(s.Globals, g)
 	}
 	for _, g := range p.segments {
-		s.Dropped = append(s.Dropped, byte(g.flag.Get()&1))
+		if g.flag.Get() != 0 {
+			s.Dropped = append(s.Dropped, g.index)
+		}
 	}
 	var err error
 	if s.WASI, err = p.WASI.State.MarshalBinary(); err != nil {
@@ -141,63 +147,69 @@ func (p *Process) Capture(ctx context.Context) (*State, error) {
 
 // Check tells whether s can be a later state of this process: the right globals with values of their types,
 // segments only ever dropped, memory only ever grown and within the maximum. It changes nothing.
-func (p *Process) Check(s *State) error {
-	if got, want := len(s.Globals), len(p.globals)+len(p.vectors); got != want {
+func (p *Process) Check(s *wire.Image) error {
+	if got, want := len(s.Globals), len(p.cells); got != want {
 		return fmt.Errorf("%w: %d globals where the module has %d", ErrBadState, got, want)
 	}
-	for i, g := range p.Manifest.Globals {
+	for i, c := range p.cells {
 		v := s.Globals[i]
-		if v.Hi != 0 || (g.Type == typeI32 || g.Type == typeF32) && v.Lo>>32 != 0 {
-			return fmt.Errorf("%w: value of global %d is out of its type's range", ErrBadState, g.Index)
+		if v.Index != c.index || v.Type != c.kind {
+			return fmt.Errorf("%w: global %d of type %#x where the module has global %d of type %#x",
+				ErrBadState, v.Index, v.Type, c.index, c.kind)
+		}
+		if v.Hi != 0 && c.kind != typeV128 || (c.kind == typeI32 || c.kind == typeF32) && v.Lo>>32 != 0 {
+			return fmt.Errorf("%w: value of global %d is out of its type's range", ErrBadState, c.index)
 		}
 	}
-	if got, want := len(s.Dropped), len(p.segments); got != want {
-		return fmt.Errorf("%w: %d segments where the module has %d", ErrBadState, got, want)
-	}
 	for i, d := range s.Dropped {
-		if d > 1 || d == 0 && p.segments[i].flag.Get() != 0 {
-			return fmt.Errorf("%w: segment %d cannot be undropped", ErrBadState, p.Manifest.Segments[i].Index)
+		known := slices.ContainsFunc(p.segments, func(g segment) bool { return g.index == d })
+		if !known || i > 0 && d <= s.Dropped[i-1] {
+			return fmt.Errorf("%w: segment %d dropped, which the module cannot", ErrBadState, d)
+		}
+	}
+	for _, g := range p.segments {
+		if g.flag.Get() != 0 && !slices.Contains(s.Dropped, g.index) {
+			return fmt.Errorf("%w: segment %d cannot be undropped", ErrBadState, g.index)
 		}
 	}
 	switch have := p.MemBytes(); {
-	case s.MemBytes%wasmPage != 0:
-		return fmt.Errorf("%w: memory of %d bytes is no number of pages", ErrBadState, s.MemBytes)
-	case s.MemBytes < have:
-		return fmt.Errorf("%w: memory cannot shrink from %d to %d bytes", ErrBadState, have, s.MemBytes)
-	case p.Mem == nil && s.MemBytes != 0, p.Mem != nil && s.MemBytes > p.Mem.Max():
-		return fmt.Errorf("%w: memory of %d bytes is past the module's maximum", ErrBadState, s.MemBytes)
+	case s.MemoryBytes%linmem.Unit != 0:
+		return fmt.Errorf("%w: memory of %d bytes is no number of pages", ErrBadState, s.MemoryBytes)
+	case s.MemoryBytes < have:
+		return fmt.Errorf("%w: memory cannot shrink from %d to %d bytes", ErrBadState, have, s.MemoryBytes)
+	case p.Mem == nil && s.MemoryBytes != 0, p.Mem != nil && s.MemoryBytes > p.Mem.Max():
+		return fmt.Errorf("%w: memory of %d bytes is past the module's maximum", ErrBadState, s.MemoryBytes)
 	}
 	return nil
 }
 
 // Grow makes the memory as large as s says. It is the last step of taking a state that can fail.
-func (p *Process) Grow(s *State) error {
+func (p *Process) Grow(s *wire.Image) error {
 	have := p.MemBytes()
-	if s.MemBytes == have {
+	if s.MemoryBytes == have {
 		return nil
 	}
-	if _, ok := p.Inst.Grow(uint32((s.MemBytes - have) / wasmPage)); !ok || p.MemBytes() != s.MemBytes {
-		return fmt.Errorf("grow memory from %d to %d bytes: refused", have, s.MemBytes)
+	if _, ok := p.Inst.Grow(uint32((s.MemoryBytes - have) / linmem.Unit)); !ok || p.MemBytes() != s.MemoryBytes {
+		return fmt.Errorf("grow memory from %d to %d bytes: refused", have, s.MemoryBytes)
 	}
 	return nil
 }
 
 // Apply takes over globals, segments and the WASI state w (decoded from s.WASI and judged by the caller). s was
 // checked and the memory grown. The accessors it may call do nothing that can fail.
-func (p *Process) Apply(ctx context.Context, s *State, w *wasi.State) error {
-	for i, g := range p.globals {
-		g.Set(s.Globals[i].Lo)
-	}
-	for i, v := range p.vectors {
-		x := s.Globals[len(p.globals)+i]
-		if err := v.set.Call(ctx, []uint64{x.Lo, x.Hi}); err != nil {
-			return fmt.Errorf("set vector global %d: %w", p.Manifest.Vectors[i].Index, err)
+func (p *Process) Apply(ctx context.Context, s *wire.Image, w *wasi.State) error {
+	for i, c := range p.cells {
+		v := s.Globals[i]
+		if c.global != nil {
+			c.global.Set(v.Lo)
+		} else if err := c.set.Call(ctx, []uint64{v.Lo, v.Hi}); err != nil {
+			return fmt.Errorf("set vector global %d: %w", c.index, err)
 		}
 	}
-	for i, g := range p.segments {
-		if s.Dropped[i] == 1 && g.flag.Get() == 0 {
+	for _, g := range p.segments {
+		if g.flag.Get() == 0 && slices.Contains(s.Dropped, g.index) {
 			if err := g.drop.Call(ctx, nil); err != nil {
-				return fmt.Errorf("drop segment %d: %w", p.Manifest.Segments[i].Index, err)
+				return fmt.Errorf("drop segment %d: %w", g.index, err)
 			}
 		}
 	}
@@ -205,17 +217,27 @@ func (p *Process) Apply(ctx context.Context, s *State, w *wasi.State) error {
 	return nil
 }
 
-// SameSegments tells whether the process has dropped exactly the segments that s has.
-func (p *Process) SameSegments(s *State) bool {
-	now := make([]byte, len(p.segments))
-	for i, g := range p.segments {
-		now[i] = byte(g.flag.Get() & 1)
+// NextID names the state that s and a delta with the given digest lead to. The base is part of it.
+func NextID(s *wire.Image, deltaDigest [32]byte) delta.ID {
+	b := binary.LittleEndian.AppendUint64(nil, s.MemoryBytes)
+	for _, g := range s.Globals {
+		b = binary.LittleEndian.AppendUint32(b, g.Index)
+		b = append(b, g.Type)
+		b = binary.LittleEndian.AppendUint64(b, g.Lo)
+		b = binary.LittleEndian.AppendUint64(b, g.Hi)
 	}
-	return slices.Equal(now, s.Dropped)
+	var d []byte
+	for _, x := range s.Dropped {
+		d = binary.LittleEndian.AppendUint32(d, x)
+	}
+	return delta.NextID(s.Base, b, d, s.WASI, deltaDigest[:])
 }
 
+// InitialID names the state of a process that has just been instantiated: nothing but the module's segments.
+func InitialID(module wire.ID) delta.ID { return delta.NextID(delta.ID{}, module[:]) }
+
 const (
-	wasmPage = 64 << 10
 	typeI32  = 0x7f
 	typeF32  = 0x7d
+	typeV128 = 0x7b
 )

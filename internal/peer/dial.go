@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/link"
@@ -126,6 +125,6 @@ func (e *Endpoint) resume(l link.Link, ack uint64, hello ...[]byte) error {
 		close(e.room)
 		e.room = make(chan struct{})
 		// The writer appends to and clears its queue: it must be its own.
-		return slices.Clone(again), nil
+		return again, nil
 	}, hello...)
 }

@@ -72,12 +72,13 @@ type Traffic struct{ Sent, Received uint64 }
 
 // attached is the endpoint's use of one link.
 type attached struct {
-	link   link.Link
-	cancel context.CancelFunc
-	queue  [][]byte      // guarded by Endpoint.mu; numbered frames to write
-	extra  [][]byte      // guarded by Endpoint.mu; frames without a number
-	wake   chan struct{} // signals the writer
-	heard  time.Time     // guarded by Endpoint.mu
+	link    link.Link
+	cancel  context.CancelFunc
+	queue   [][]byte      // guarded by Endpoint.mu; numbered frames to write
+	extra   [][]byte      // guarded by Endpoint.mu; frames without a number
+	wake    chan struct{} // signals the writer
+	heard   time.Time     // guarded by Endpoint.mu
+	writing bool          // guarded by Endpoint.mu; a batch is on its way to the link
 }
 
 func newEndpoint(cfg Config) *Endpoint {
@@ -227,17 +228,9 @@ func (e *Endpoint) Traffic() Traffic {
 
 // Close ends the conversation; the other side is told if the link allows it.
 func (e *Endpoint) Close() error {
-	e.mu.Lock()
-	a := e.current
-	e.mu.Unlock()
-	if a != nil {
-		if f, err := wire.Encode(0, 0, &wire.Bye{Code: wire.CodeDone}); err == nil {
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-			a.link.Send(ctx, f)
-			cancel()
-		}
+	if e.Err() == nil {
+		e.Refuse(wire.CodeDone, "closed")
 	}
-	e.end(fmt.Errorf("%w: closed", ErrLost))
 	return nil
 }
 
@@ -298,6 +291,7 @@ func (e *Endpoint) write(ctx context.Context, a *attached) {
 		for _, f := range batch {
 			e.bytes.Sent += uint64(len(f))
 		}
+		a.writing = len(batch) > 0
 		e.mu.Unlock()
 		for _, f := range batch {
 			if err := a.link.Send(ctx, f); err != nil {
@@ -418,4 +412,30 @@ func (e *Endpoint) sample(d time.Duration) {
 		return
 	}
 	e.rtt += (d - e.rtt) / 8
+}
+
+// Refuse ends the conversation and tells the other side why.
+func (e *Endpoint) Refuse(code wire.Code, text string) {
+	e.Send(context.Background(), &wire.Bye{Code: code, Text: text[:min(len(text), wire.MaxText)]})
+	e.drain(100 * time.Millisecond)
+	e.end(fmt.Errorf("%w: %s", ErrLost, text))
+}
+
+// drain waits until the writer has nothing left, or for at most d.
+func (e *Endpoint) drain(d time.Duration) {
+	deadline := time.Now().Add(d)
+	for time.Now().Before(deadline) {
+		e.mu.Lock()
+		a := e.current
+		idle := a == nil || len(a.extra)+len(a.queue) == 0 && !a.writing
+		e.mu.Unlock()
+		if idle {
+			return
+		}
+		select {
+		case <-e.done:
+			return
+		case <-time.After(time.Millisecond):
+		}
+	}
 }

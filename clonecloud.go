@@ -1,0 +1,252 @@
+// Package clonecloud runs unmodified WebAssembly programs (WASI preview 1) on a weak device and lets their expensive
+// functions execute on a clone of the running process elsewhere. Output, exit code and files are those of a run
+// on the device alone, whatever moves and whatever fails.
+//
+// [Run] runs a program once:
+//
+//	report, err := clonecloud.Run(ctx, clonecloud.Config{
+//		Module: wasm,
+//		Args:   []string{"prog", "-n", "10"},
+//		Stdout: os.Stdout,
+//		Cloud:  clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{}),
+//	})
+//
+// A guest that exits with a code other than 0 makes Run return an [*ExitError], one that traps a [*Trap].
+package clonecloud
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/clonecloud/clonecloud/internal/analysis"
+	"github.com/clonecloud/clonecloud/internal/device"
+	"github.com/clonecloud/clonecloud/internal/engine"
+	"github.com/clonecloud/clonecloud/internal/engine/wazero"
+	"github.com/clonecloud/clonecloud/internal/linmem"
+	"github.com/clonecloud/clonecloud/internal/migrate"
+	"github.com/clonecloud/clonecloud/internal/runner"
+	"github.com/clonecloud/clonecloud/internal/vfs"
+	"github.com/clonecloud/clonecloud/internal/wasi"
+	"github.com/clonecloud/clonecloud/internal/wasi/local"
+)
+
+// Report says what a run did: which functions went where, and what that took.
+type Report = device.Report
+
+// FunctionReport is what became of one function.
+type FunctionReport = device.FunctionReport
+
+// ExitError is how a guest ends that exits with a code other than 0.
+type ExitError = wasi.ExitError
+
+// Exception is how a guest ends that threw what nothing caught.
+type Exception = engine.Exception
+
+// Trap is how a guest ends that did what the specification forbids.
+type Trap = engine.Trap
+
+// Errors of Run, for errors.Is, besides *ExitError and *Trap.
+var (
+	// ErrModule: the module is malformed or asks for what is not there.
+	ErrModule = runner.ErrModule
+	// ErrInvoke: the export to call is not there, or takes other arguments.
+	ErrInvoke = runner.ErrInvoke
+	// ErrDiverged: a function that was started again after its clone was lost did not repeat what it had done.
+	ErrDiverged = migrate.ErrDiverged
+	// ErrConfig: the configuration cannot be used.
+	ErrConfig = errors.New("cannot use configuration")
+)
+
+// EngineKind says how WebAssembly is executed.
+type EngineKind string
+
+// The kinds of engines.
+const (
+	EngineAuto        EngineKind = ""            // a compiler where the platform has one
+	EngineCompiler    EngineKind = "compiler"    // machine code
+	EngineInterpreter EngineKind = "interpreter" // everywhere, 50 to 180 times slower
+)
+
+// OffloadMode says when functions move.
+type OffloadMode string
+
+// The modes.
+const (
+	OffloadAuto   OffloadMode = "auto"   // where it is measured or bounded to pay
+	OffloadNever  OffloadMode = "never"  // never
+	OffloadAlways OffloadMode = "always" // whenever possible: for tests
+	OffloadListed OffloadMode = "listed" // the functions of Config.Functions, always
+)
+
+// Mount is a directory of the host that the guest may use.
+type Mount struct {
+	Host     string
+	Guest    string // the name the guest sees; "" means Host
+	ReadOnly bool
+}
+
+// Config says what to run. Only Module is needed; a zero field means what it says there.
+type Config struct {
+	Module    []byte // in the binary format
+	Args, Env []string
+	Mounts    []Mount
+	// Stdin is empty, Stdout and Stderr are discarded when nil.
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Invoke names an export to call in place of _start, with Params as its arguments (raw 64-bit slots).
+	Invoke string
+	Params []uint64
+
+	Engine EngineKind // of the device; default: compiler where there is one
+	// CacheDir keeps compiled code between runs; "" keeps none.
+	CacheDir string
+	// Cloud has the clones; nil: everything runs here.
+	Cloud   Cloud
+	Offload OffloadMode // default: OffloadAuto
+	// Functions are those that OffloadListed sends, by name or as #index.
+	Functions []string
+	// KeepLocal names functions that never leave the device, nor what may call them.
+	KeepLocal []string
+	// Seed makes random numbers of guest and sampling repeatable; 0: from the system.
+	Seed uint64
+	// VirtualClock replaces time by a count, so that runs with equal input are equal.
+	VirtualClock bool
+	// Interruptible lets a cancelled context end code that calls nothing, at the cost of a few percent.
+	Interruptible bool
+
+	// Log is told what a person should know, in one line each; Trace every decision. Default: nothing.
+	Log, Trace func(format string, args ...any)
+}
+
+// startWait is how long the first candidate waits for its clone: a part of what a start may cost.
+const startWait = 40 * time.Millisecond
+
+// Run runs a program until it ends or ctx does. The report is nil if the guest never began.
+func Run(ctx context.Context, cfg Config) (*Report, error) {
+	r, _, err := RunResults(ctx, cfg)
+	return r, err
+}
+
+// RunResults is Run, and gives the results of Config.Invoke as raw 64-bit slots.
+func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
+	eng, err := newEngine(cfg.Engine, cfg.CacheDir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer eng.Close(context.WithoutCancel(ctx))
+	rc := runner.Config{
+		Module: cfg.Module, Engine: eng, Args: cfg.Args, Env: cfg.Env, Invoke: cfg.Invoke, Params: cfg.Params,
+		Local: local.Config{Stdin: cfg.Stdin, Stdout: cfg.Stdout, Stderr: cfg.Stderr, VirtualClock: cfg.VirtualClock},
+		Log:   cfg.Log, Trace: cfg.Trace, Interruptible: cfg.Interruptible,
+		Analysis: analysis.Options{KeepLocal: cfg.KeepLocal},
+	}
+	if len(rc.Args) == 0 {
+		rc.Args = []string{"main.wasm"}
+	}
+	if err := seed(&rc.Seed, cfg.Seed); err != nil {
+		return nil, nil, err
+	}
+	for _, m := range cfg.Mounts {
+		guest := m.Guest
+		if guest == "" {
+			guest = m.Host
+		}
+		dir, err := vfs.OpenHost(m.Host)
+		if err != nil {
+			return nil, nil, fmt.Errorf("%w: directory %q: %w", ErrConfig, m.Host, err)
+		}
+		rc.Local.Mounts = append(rc.Local.Mounts, local.Mount{FS: dir, Guest: guest, ReadOnly: m.ReadOnly})
+	}
+	if cfg.Cloud != nil && cfg.Offload != OffloadNever {
+		if err := cfg.Cloud.join(&rc); err != nil {
+			return nil, nil, err
+		}
+		if err := choosePolicy(&rc, cfg, eng); err != nil {
+			return nil, nil, err
+		}
+	}
+	r, err := runner.Run(ctx, rc)
+	if r == nil {
+		return nil, nil, err
+	}
+	return &r.Report, r.Results, err
+}
+
+func seed(dst *[32]byte, n uint64) error {
+	if n == 0 {
+		_, err := rand.Read(dst[:])
+		return err
+	}
+	for i := range 8 {
+		dst[i] = byte(n >> (8 * i))
+	}
+	return nil
+}
+
+func choosePolicy(rc *runner.Config, cfg Config, eng engine.Engine) error {
+	switch cfg.Offload {
+	case OffloadAuto, "":
+		rc.Wait = startWait
+		speed := 1.0
+		if eng.Name() == interpreterName {
+			speed = 30 // of engines' ratios, the low end; measured values replace it
+		}
+		rc.Policy = func([]analysis.Func) device.Policy { return device.NewAuto(speed) }
+	case OffloadAlways:
+		rc.Wait = time.Minute
+		rc.Policy = func([]analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, 0.01) }
+	case OffloadListed:
+		if len(cfg.Functions) == 0 {
+			return fmt.Errorf("%w: no function is listed to be offloaded", ErrConfig)
+		}
+		rc.Wait = time.Minute
+		rc.Analysis.Only = cfg.Functions
+		rc.Policy = func([]analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, 1) }
+	default:
+		return fmt.Errorf("%w: offload mode %q", ErrConfig, cfg.Offload)
+	}
+	return nil
+}
+
+const interpreterName = "wazero-interpreter"
+
+func newEngine(kind EngineKind, cacheDir string) (engine.Engine, error) {
+	opt := wazero.Options{CacheDir: cacheDir, Workers: runtime.GOMAXPROCS(0)}
+	switch kind {
+	case EngineAuto:
+	case EngineCompiler:
+		opt.Mode = wazero.Compiler
+	case EngineInterpreter:
+		opt.Mode = wazero.Interpreter
+	default:
+		return nil, fmt.Errorf("%w: engine %q", ErrConfig, kind)
+	}
+	return wazero.New(opt)
+}
+
+// PlatformInfo says what this build can do on this machine.
+type PlatformInfo struct {
+	Engines string // the engines, the one taken by default first
+	Tracker string // how writes to memory are noticed
+}
+
+// Platform looks at this machine.
+func Platform() PlatformInfo {
+	p := PlatformInfo{Engines: interpreterName, Tracker: "none"}
+	if eng, err := newEngine(EngineCompiler, ""); err == nil {
+		p.Engines = eng.Name() + " " + p.Engines
+		eng.Close(context.Background())
+	}
+	if m, err := linmem.New(linmem.Unit, linmem.Unit, linmem.Options{}); err == nil {
+		if m.Track() == nil {
+			p.Tracker = m.TrackerName()
+		}
+		m.Close()
+	}
+	return p
+}

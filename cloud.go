@@ -1,0 +1,77 @@
+package clonecloud
+
+import (
+	"context"
+	"sync"
+
+	"github.com/clonecloud/clonecloud/internal/clone"
+	"github.com/clonecloud/clonecloud/internal/link"
+	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/runner"
+)
+
+// Cloud is where clones live. Its implementations are in this package.
+type Cloud interface {
+	// join completes a run's configuration with the way to a node.
+	join(rc *runner.Config) error
+	// Close ends the clones.
+	Close() error
+}
+
+// LocalCloudConfig describes a cloud within this process. The zero value is ready.
+type LocalCloudConfig struct {
+	// Engine runs the clones' code. Default: a compiler where the platform has one.
+	Engine EngineKind
+	// CacheDir keeps compiled code; "" keeps none.
+	CacheDir string
+	// Log is told, in one line each, what a person may want to know. Default: nothing.
+	Log func(format string, args ...any)
+}
+
+// NewLocalCloud returns a cloud within this process: device and clone have nothing in common but an in-memory link
+// that carries the same messages as a network would. It is for trying things, for tests, and for devices whose own
+// engine is slower than another that the same machine has.
+func NewLocalCloud(cfg LocalCloudConfig) Cloud { return &localCloud{cfg: cfg} }
+
+type localCloud struct {
+	cfg  LocalCloudConfig
+	once sync.Once
+	host *clone.Host
+	err  error
+}
+
+func (c *localCloud) open() error {
+	c.once.Do(func() {
+		eng, err := newEngine(c.cfg.Engine, c.cfg.CacheDir)
+		if err != nil {
+			c.err = err
+			return
+		}
+		c.host = &clone.Host{Engine: eng, Log: c.cfg.Log}
+	})
+	return c.err
+}
+
+func (c *localCloud) join(rc *runner.Config) error {
+	if err := c.open(); err != nil {
+		return err
+	}
+	rc.CanonicalNaN = rc.Engine.Name() != c.host.Engine.Name()
+	rc.Peer = peer.Config{}
+	rc.Dial = func(context.Context) (link.Link, error) {
+		here, there := link.Pipe(0)
+		go c.host.Accept(context.Background(), there)
+		return here, nil
+	}
+	return nil
+}
+
+// Close implements Cloud.
+func (c *localCloud) Close() error {
+	if c.open() != nil {
+		return nil
+	}
+	ctx := context.Background()
+	c.host.Close(ctx)
+	return c.host.Engine.Close(ctx)
+}

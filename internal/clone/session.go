@@ -1,0 +1,404 @@
+package clone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/clonecloud/clonecloud/internal/delta"
+	"github.com/clonecloud/clonecloud/internal/engine"
+	"github.com/clonecloud/clonecloud/internal/linmem"
+	"github.com/clonecloud/clonecloud/internal/migrate"
+	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/wasi"
+	"github.com/clonecloud/clonecloud/internal/wire"
+)
+
+// shadowBytes bounds the copies of pages that travel often.
+const shadowBytes = 16 << 20
+
+// session is one clone: the conversation with its device and the process.
+type session struct {
+	host    *Host
+	end     *peer.Endpoint
+	hello   *wire.Hello
+	main    chan wire.Message // what the receiver leaves to run
+	initial delta.ID
+
+	prog *migrate.Program
+	proc *migrate.Process
+
+	// state is the last one that the device committed, committed its image; written are the pages written since.
+	state     delta.ID
+	committed *wire.Image
+	written   *linmem.PageSet
+	shadow    *delta.Shadow
+	// pending is the attempt whose answer is on its way, until Commit or Cancel.
+	pending *answered
+
+	mu        sync.Mutex
+	running   *trip           // guarded by mu
+	cancelled migrate.Attempt // guarded by mu; the last one that the device gave up
+}
+
+type answered struct {
+	migrate.Attempt
+	image *wire.Image
+	next  delta.ID
+}
+
+func (s *session) send(m wire.Message) error { return s.end.Send(context.Background(), m) }
+
+// run serves the conversation until it ends.
+func (s *session) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { cancel(s.receive(ctx)) }()
+	if err := s.obtain(ctx); err != nil {
+		return err
+	}
+	var err error
+	if s.prog, err = s.host.program(ctx, s.hello); err != nil {
+		return err
+	}
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	if err := s.report(); err != nil {
+		return err
+	}
+	for {
+		m, err := s.next(ctx)
+		if err != nil {
+			return err
+		}
+		switch m := m.(type) {
+		case *wire.Migrate:
+			err = s.offload(ctx, m)
+		case *wire.Commit:
+			err = s.commit(m)
+		case *wire.Cancel:
+			s.pending = nil
+		case *wire.Pages, *wire.PagesEnd:
+			// Of an attempt that was refused while its pages were on the way.
+		case *wire.Sync:
+			err = s.sync(ctx)
+		default:
+			err = fmt.Errorf("%v out of place: %w", m.Type(), wire.ErrProtocol)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// receive hands results and credit to the running trip and everything else to run.
+func (s *session) receive(ctx context.Context) error {
+	for {
+		m, err := s.end.Recv(ctx)
+		if err != nil {
+			return err
+		}
+		forMain := true
+		s.mu.Lock()
+		t := s.running
+		switch m := m.(type) {
+		case *wire.HomeResult:
+			if t.is(m.Offload, m.Attempt) {
+				t.take(m)
+			}
+			forMain = false // one of an attempt that has ended means nothing
+		case *wire.Credit:
+			if t.is(m.Offload, m.Attempt) {
+				t.take(m)
+			}
+			forMain = false // one of an attempt that has ended means nothing
+		case *wire.Cancel:
+			s.cancelled = migrate.Attempt{Offload: m.Offload, Number: m.Attempt}
+			if t.is(m.Offload, m.Attempt) {
+				t.cancel(errCancelled)
+			}
+		}
+		s.mu.Unlock()
+		if !forMain {
+			continue
+		}
+		select {
+		case s.main <- m:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (t *trip) is(offload uint64, attempt uint32) bool {
+	return t != nil && t.Attempt == migrate.Attempt{Offload: offload, Number: attempt}
+}
+
+// enter makes t the running trip, nil: none. It fails if the device has given t up already.
+func (s *session) enter(t *trip) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = t
+	if t != nil && s.cancelled == t.Attempt {
+		return errCancelled
+	}
+	return nil
+}
+
+func (s *session) next(ctx context.Context) (wire.Message, error) {
+	select {
+	case m := <-s.main:
+		return m, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// obtain has the module's bytes, from the host or from the device.
+func (s *session) obtain(ctx context.Context) error {
+	h := s.host
+	h.mu.Lock()
+	have := h.modules[s.hello.Module] != nil
+	h.mu.Unlock()
+	if have {
+		return nil
+	}
+	var bin []byte
+	for {
+		m, err := s.next(ctx)
+		if err != nil {
+			return err
+		}
+		piece, ok := m.(*wire.Module)
+		switch {
+		case !ok:
+			return fmt.Errorf("%v before the module is here: %w", m.Type(), wire.ErrProtocol)
+		case piece.Total > h.MaxModule:
+			return fmt.Errorf("%w: it has %d bytes, the limit is %d", errModule, piece.Total, h.MaxModule)
+		case piece.Offset != uint64(len(bin)) || piece.Offset+uint64(len(piece.Data)) > piece.Total:
+			return fmt.Errorf("module piece at %d after %d bytes: %w", piece.Offset, len(bin), wire.ErrProtocol)
+		}
+		bin = append(bin, piece.Data...)
+		if uint64(len(bin)) < piece.Total {
+			continue
+		}
+		if id := migrate.Identity(bin); id != s.hello.Module {
+			return fmt.Errorf("module arrived as %x in place of %x: %w", id[:4], s.hello.Module[:4], wire.ErrProtocol)
+		}
+		h.mu.Lock()
+		h.modules[s.hello.Module] = bin
+		h.mu.Unlock()
+		return nil
+	}
+}
+
+// begin instantiates the process anew, with the initial image.
+func (s *session) begin(ctx context.Context) error {
+	if s.proc != nil {
+		s.proc.Inst.Close(ctx)
+		s.proc = nil
+	}
+	w := &wasi.Process{State: wasi.NewState(nil, nil, [32]byte{})}
+	hosts := migrate.Hosts{}
+	for _, im := range s.prog.Original.Imports {
+		if hosts[im.Module] == nil {
+			hosts[im.Module] = map[string]func(context.Context, []uint64) error{}
+		}
+		// Only that it is there counts here: calls go home.
+		hosts[im.Module][im.Name] = func(context.Context, []uint64) error { return errors.New("BUG: host call on the clone") }
+	}
+	proc, err := s.prog.Start(ctx, migrate.Linkage{WASI: w, Hosts: hosts, Tracker: s.host.Tracker})
+	if err != nil {
+		return fmt.Errorf("%w: %w", errModule, err)
+	}
+	s.proc, s.state, s.written, s.shadow = proc, s.initial, &linmem.PageSet{}, delta.NewShadow(shadowBytes)
+	s.committed, err = proc.Capture(ctx, s.initial)
+	return err
+}
+
+// report says where the clone stands.
+func (s *session) report() error {
+	return s.send(&wire.SyncState{State: s.state, MemoryBytes: s.proc.MemBytes(), Written: wire.Ranges(s.written.All())})
+}
+
+// sync answers where the clone stands after a failed attempt: at its committed state but for some pages, or, where
+// pages do not suffice, at the initial image.
+func (s *session) sync(ctx context.Context) error {
+	s.pending = nil
+	s.shadow = delta.NewShadow(shadowBytes)
+	if err := s.collect(); err != nil {
+		return err
+	}
+	if s.proc.MemBytes() != s.committed.MemoryBytes || s.proc.Check(s.committed) != nil {
+		if err := s.begin(ctx); err != nil {
+			return err
+		}
+	}
+	return s.report()
+}
+
+func (s *session) collect() error {
+	if s.proc.Mem == nil {
+		return nil
+	}
+	return s.proc.Mem.Collect(s.written)
+}
+
+func (s *session) commit(m *wire.Commit) error {
+	p := s.pending
+	if p == nil || p.Offload != m.Offload || p.Number != m.Attempt {
+		return fmt.Errorf("commit of %d.%d, which awaits none: %w", m.Offload, m.Attempt, wire.ErrProtocol)
+	}
+	if delta.ID(m.State) != p.next {
+		return fmt.Errorf("commit of state %x in place of %v: %w", m.State[:4], p.next, wire.ErrProtocol)
+	}
+	s.state, s.committed, s.pending = p.next, p.image, nil
+	s.written.Clear()
+	return nil
+}
+
+// refuse answers an attempt that cannot be carried out; the session goes on.
+func (s *session) refuse(a migrate.Attempt, code wire.Code, err error) error {
+	text := err.Error()
+	return s.send(&wire.Refuse{Offload: a.Offload, Attempt: a.Number, Code: code, Text: text[:min(len(text), wire.MaxText)]})
+}
+
+// offload carries out one attempt, from Migrate to Reintegrate.
+func (s *session) offload(ctx context.Context, m *wire.Migrate) error {
+	a := migrate.Attempt{Offload: m.Offload, Number: m.Attempt}
+	s.pending = nil
+	if code, err := s.takeIn(ctx, a, m); err != nil {
+		switch {
+		case errors.Is(err, errCancelled):
+			return nil
+		case ctx.Err() != nil, errors.Is(err, wire.ErrProtocol):
+			return err
+		}
+		return s.refuse(a, code, err)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t := &trip{Attempt: a, send: s.send, clocks: s.host.Clocks, news: make(chan struct{}, 1), cancel: cancel}
+	t.credit.Grant(migrate.OutputWindow)
+	t.limit, t.granted = migrate.OutputWindow, migrate.OutputWindow
+	if err := s.enter(t); err != nil {
+		return nil
+	}
+	s.proc.WASI.System = t
+	start := time.Now()
+	results, err := s.execute(ctx, m)
+	took := time.Since(start) - t.waited
+	s.enter(nil)
+	if cause := context.Cause(ctx); cause != nil && errors.Is(cause, errCancelled) {
+		return nil // the pages stay written; the next Sync tells the device
+	} else if cause != nil {
+		return cause
+	}
+	return s.answer(ctx, t, m, results, err, took)
+}
+
+// takeIn brings the process to the state at the candidate's entry.
+func (s *session) takeIn(ctx context.Context, a migrate.Attempt, m *wire.Migrate) (wire.Code, error) {
+	p := s.proc
+	switch {
+	case m.Continuation != wire.ContinuationCall:
+		return wire.CodeUnsupported, errors.New("only calls can be continued here")
+	case uint64(m.Candidate) >= uint64(len(p.Manifest.Candidates)):
+		return wire.CodeProtocol, fmt.Errorf("no candidate %d", m.Candidate)
+	case len(m.Args) != len(p.Manifest.Candidates[m.Candidate].Params):
+		return wire.CodeProtocol, fmt.Errorf("%d arguments for candidate %d", len(m.Args), m.Candidate)
+	case delta.ID(m.Image.Base) != s.state:
+		return wire.CodeBase, fmt.Errorf("delta leads from %x, this clone is at %v", m.Image.Base[:4], s.state)
+	}
+	if err := p.Check(&m.Image); err != nil {
+		return wire.CodeProtocol, err
+	}
+	w := &wasi.State{}
+	if err := w.UnmarshalBinary(m.Image.WASI); err != nil {
+		return wire.CodeProtocol, fmt.Errorf("decode wasi state: %w", err)
+	}
+	if err := p.Grow(&m.Image); err != nil {
+		return wire.CodeLimit, err
+	}
+	var mem []byte
+	if p.Mem != nil {
+		mem = p.Mem.Bytes()
+	}
+	lim := delta.Limits{Base: func(page uint32) []byte { return mem[uint64(page)*delta.PageSize:][:delta.PageSize] }}
+	next := func() (wire.Message, error) {
+		m, err := s.next(ctx)
+		if c, ok := m.(*wire.Cancel); ok && c.Offload == a.Offload && c.Attempt == a.Number {
+			return nil, errCancelled
+		}
+		return m, err
+	}
+	staged, err := migrate.ReceiveInto(mem, a, &m.Image, lim, next)
+	if err != nil {
+		return wire.CodeDigest, err
+	}
+	if err := p.Apply(ctx, &m.Image, w); err != nil {
+		return wire.CodeInternal, err
+	}
+	s.shadow.Update(mem, staged.Pages())
+	m.Image.Next = staged.Next
+	return 0, s.collect()
+}
+
+// execute runs the candidate's body.
+func (s *session) execute(ctx context.Context, m *wire.Migrate) ([]uint64, error) {
+	c := s.proc.Manifest.Candidates[m.Candidate]
+	stack := make([]uint64, max(len(c.Params), len(c.Results)))
+	copy(stack, m.Args)
+	err := s.proc.Body(m.Candidate).Call(ctx, stack)
+	return stack[:len(c.Results)], err
+}
+
+// answer sends what the attempt came to.
+func (s *session) answer(ctx context.Context, t *trip, m *wire.Migrate, results []uint64, end error, took time.Duration) error {
+	r := &wire.Reintegrate{Offload: t.Offload, Attempt: t.Number, Calls: t.calls, ExecNanos: uint64(max(took, 0))}
+	var trap *engine.Trap
+	var exit *wasi.ExitError
+	var exc *engine.Exception
+	switch {
+	case end == nil:
+		r.Outcome, r.Results = wire.OutcomeResults, results
+	case errors.As(end, &exit):
+		r.Outcome, r.Exit = wire.OutcomeExit, exit.Code
+	case errors.As(end, &trap) && trap.Kind != engine.TrapStackOverflow:
+		r.Outcome, r.Trap = wire.OutcomeTrap, uint8(trap.Kind)
+	case errors.As(end, &exc):
+		r.Outcome = wire.OutcomeException
+	default:
+		// A limit of this side, or something that went wrong here: the device can do without.
+		text := end.Error()
+		r.Outcome, r.Detail = wire.OutcomeHandedBack, text[:min(len(text), wire.MaxText)]
+		return s.send(r)
+	}
+	img, err := s.proc.Capture(ctx, m.Image.Next)
+	if err != nil {
+		return err
+	}
+	pages := &linmem.PageSet{}
+	if s.proc.Mem != nil {
+		if err := s.proc.Mem.Collect(pages); err != nil {
+			return err
+		}
+	}
+	s.written.Or(pages)
+	r.Image = *img
+	if err := s.send(r); err != nil {
+		return err
+	}
+	next, _, err := migrate.SendPages(s.proc, t.Attempt, img, pages, delta.Options{Base: s.shadow.Base, Compress: s.host.Compress}, s.send)
+	if err != nil {
+		return err
+	}
+	if s.proc.Mem != nil {
+		s.shadow.Update(s.proc.Mem.Bytes(), pages.All())
+	}
+	s.pending = &answered{Attempt: t.Attempt, image: img, next: next}
+	return nil
+}

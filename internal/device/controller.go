@@ -1,0 +1,334 @@
+// Package device is the device's side of an offload, the Controller: it is asked at the entries of armed candidates,
+// sends the process to its clone, serves the clone's calls meanwhile, merges what comes back, and goes on alone when
+// nothing comes.
+//
+// The device's process is the primary. Until a merge, which is one step that cannot fail, an offload has changed
+// nothing but the outside world, and what it did there is in the journal: a run of the same function here is answered
+// from the journal and then goes on for real.
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/clonecloud/clonecloud/internal/delta"
+	"github.com/clonecloud/clonecloud/internal/engine"
+	"github.com/clonecloud/clonecloud/internal/linmem"
+	"github.com/clonecloud/clonecloud/internal/migrate"
+	"github.com/clonecloud/clonecloud/internal/rewrite"
+	"github.com/clonecloud/clonecloud/internal/wasi"
+	"github.com/clonecloud/clonecloud/internal/wasi/local"
+	"github.com/clonecloud/clonecloud/internal/wire"
+)
+
+// Limits bound what one offload may make the device do. Zero fields mean the defaults.
+type Limits struct {
+	Calls     uint64 // home calls, output and notes of one offload; default 1<<32
+	Output    uint64 // bytes of output of one offload; default 16 GiB
+	DownPages uint32 // pages that come back; default: all of the memory
+	Journal   migrate.JournalConfig
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Calls == 0 {
+		l.Calls = 1 << 32
+	}
+	if l.Output == 0 {
+		l.Output = 16 << 30
+	}
+	return l
+}
+
+// Config is what a Controller works with.
+type Config struct {
+	Local  *local.System
+	Hosts  migrate.Hosts
+	Cloud  *Cloud // nil: none
+	Policy Policy
+	// Reach names, for each candidate by id, the imports ("module.name") that it can reach.
+	Reach  []map[string]bool
+	Limits Limits
+	// Wait is how long the first entry of a candidate waits for the clone to become ready.
+	Wait time.Duration
+	// Compress tries to compress pages.
+	Compress bool
+	// Trace is told of each decision and what became of it, in one line. Default: nothing.
+	Trace func(format string, args ...any)
+}
+
+// Controller drives the offloads of one process. All methods run on the goroutine that runs the guest.
+type Controller struct {
+	cfg    Config
+	proc   *migrate.Process
+	real   wasi.System // without the journal
+	replay *migrate.Replayer
+	start  time.Time
+	report Report
+
+	conn      *conn           // the conversation that the fields below speak of
+	confirmed delta.ID        // the state that the clone holds
+	pending   *linmem.PageSet // pages that differ from it
+	ever      *linmem.PageSet // pages that differ from the initial image
+	shadow    *delta.Shadow
+	resync    bool // the last attempt failed: ask the clone where it stands
+	waited    bool
+
+	offloads uint64
+	frames   []frame
+	inside   time.Duration // time in trips so far
+}
+
+// frame is a candidate's call that runs here.
+type frame struct {
+	id       uint32
+	start    time.Time
+	inside   time.Duration
+	fallback bool
+}
+
+// New returns a controller. Hooks must be linked into the process before Attach names it.
+func New(cfg Config) *Controller {
+	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Trace == nil {
+		cfg.Trace = func(string, ...any) {}
+	}
+	real := cfg.Hosts.System(cfg.Local)
+	return &Controller{
+		cfg: cfg, real: real, replay: &migrate.Replayer{Real: real},
+		pending: &linmem.PageSet{}, ever: &linmem.PageSet{}, shadow: delta.NewShadow(shadowBytes),
+	}
+}
+
+const shadowBytes = 16 << 20
+
+// System is what the process's host calls go through.
+func (c *Controller) System() wasi.System { return c.replay }
+
+// Attach gives the controller its process, which has run no code yet, and arms the candidates.
+func (c *Controller) Attach(p *migrate.Process, r Report) {
+	c.proc, c.report, c.start = p, r, time.Now()
+	c.report.Functions = make([]FunctionReport, len(p.Manifest.Candidates))
+	for i, m := range p.Manifest.Candidates {
+		c.report.Functions[i] = FunctionReport{Name: m.Name, Index: m.Func, Kept: map[string]int{}, Fallbacks: map[string]int{}}
+		if m.Arm != "" && c.cfg.Cloud != nil {
+			p.Arm(m.ID, true)
+		}
+	}
+	if p.Mem != nil {
+		c.report.Tracker = p.Mem.TrackerName()
+	}
+}
+
+// Hooks are the functions that rewritten code imports.
+func (c *Controller) Hooks(m *rewrite.Manifest) map[string]engine.HostFunc {
+	i32 := []byte{0x7f}
+	h := map[string]engine.HostFunc{
+		rewrite.ImportEnter: {Params: i32, Results: i32, Call: func(ctx context.Context, _ engine.Instance, stack []uint64) error {
+			stack[0] = c.enter(ctx, uint32(stack[0]))
+			return nil
+		}},
+		rewrite.ImportLeave: {Params: i32, Call: func(_ context.Context, _ engine.Instance, stack []uint64) error {
+			return c.leave(uint32(stack[0]))
+		}},
+	}
+	for _, k := range m.Candidates {
+		if k.Call == "" {
+			continue
+		}
+		h[k.Call] = engine.HostFunc{Params: k.Params, Results: append(append([]byte{}, k.Results...), 0x7f),
+			Call: func(ctx context.Context, _ engine.Instance, stack []uint64) error {
+				return c.call(ctx, k, stack)
+			}}
+	}
+	return h
+}
+
+func (c *Controller) now() time.Duration { return time.Since(c.start) }
+
+// enter answers a wrapper: one of the rewrite.Enter constants.
+func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
+	f := &c.report.Functions[id]
+	f.Calls++
+	if c.replay.Replaying() {
+		f.Kept["replaying"]++
+		c.push(id, false)
+		return rewrite.EnterLocal
+	}
+	if n := c.cfg.Cloud.ready(); n != nil || !c.waited && c.cfg.Wait > 0 {
+		if n == nil {
+			n = c.cfg.Cloud.await(ctx, c.cfg.Wait)
+		}
+		c.waited = true
+		c.adopt(n)
+	} else if c.conn != nil {
+		c.adopt(nil)
+	}
+	now := c.now()
+	for _, d := range c.cfg.Policy.Rearm(now) {
+		c.proc.Arm(d, true)
+	}
+	s := Situation{Now: now, Ready: c.conn != nil}
+	if c.conn != nil {
+		s.RTT, s.Up = c.conn.end.RTT(), uint64(c.pending.Len())*delta.PageSize
+		c.cfg.Cloud.mu.Lock()
+		s.Rate = c.cfg.Cloud.rate
+		c.cfg.Cloud.mu.Unlock()
+	}
+	switch c.cfg.Policy.Enter(id, s) {
+	case RunClone:
+		if c.conn != nil {
+			return rewrite.EnterClone
+		}
+	case Disarm:
+		f.Kept["disarmed"]++
+		c.proc.Arm(id, false)
+		return rewrite.EnterPlain
+	}
+	if c.conn == nil {
+		f.Kept["no clone"]++
+	} else {
+		f.Kept["policy"]++
+	}
+	c.push(id, false)
+	return rewrite.EnterLocal
+}
+
+// adopt makes n the conversation in use. With another clone, all that differs from the initial image is pending.
+func (c *Controller) adopt(n *conn) {
+	if n == c.conn {
+		return
+	}
+	c.conn = n
+	if n == nil {
+		return
+	}
+	c.confirmed, c.pending, c.resync = n.state, c.ever.Clone(), false
+	c.shadow = delta.NewShadow(shadowBytes)
+	c.report.Cloud = n.engine + " " + n.arch
+}
+
+func (c *Controller) push(id uint32, fallback bool) {
+	c.frames = append(c.frames, frame{id: id, start: time.Now(), inside: c.inside, fallback: fallback})
+}
+
+// leave ends a call that ran here.
+func (c *Controller) leave(id uint32) error {
+	// A frame whose call was left by an exception stays above: it is dropped with this one.
+	for len(c.frames) > 0 {
+		top := c.frames[len(c.frames)-1]
+		c.frames = c.frames[:len(c.frames)-1]
+		if top.id != id {
+			continue
+		}
+		took := time.Since(top.start)
+		c.report.Functions[id].Device += took
+		if top.fallback {
+			return c.replay.End()
+		}
+		c.cfg.Policy.Left(id, took, top.inside == c.inside)
+		return nil
+	}
+	return fmt.Errorf("BUG: candidate %d left, which was not entered", id)
+}
+
+// call is what a wrapper calls when enter said clone: results and status come back in stack.
+func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint64) error {
+	t := &trip{c: c, cand: k, start: time.Now(), attempt: migrate.Attempt{Offload: c.offloads + 1, Number: 1}}
+	c.offloads++
+	err := t.run(ctx, stack[:len(k.Params)])
+	took := time.Since(t.start)
+	c.inside += took
+	f := &c.report.Functions[k.ID]
+	t.record(f)
+	var fb *fallback
+	if errors.As(err, &fb) {
+		f.Fallbacks[fb.reason]++
+		c.cfg.Trace("%s: fell back after %v: %v", name(k), took.Round(time.Microsecond), err)
+		c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{Total: took})
+		c.replay.Begin(t.journal)
+		c.push(k.ID, true)
+		stack[len(k.Results)] = rewrite.CallFallBack
+		return nil
+	}
+	t.journal.Close()
+	if err != nil && !t.merged {
+		return err
+	}
+	f.Offloads++
+	c.cfg.Trace("%s: offloaded in %v, %v of it running, %d bytes up, %d down, %d home calls", name(k),
+		took.Round(time.Microsecond), t.exec.Round(time.Microsecond), t.up, t.down, t.homeCalls)
+	c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{OK: true, Total: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls})
+	if err != nil {
+		return err
+	}
+	copy(stack, t.results)
+	stack[len(k.Results)] = rewrite.CallDone
+	return nil
+}
+
+func name(k rewrite.Candidate) string {
+	if k.Name != "" {
+		return k.Name
+	}
+	return fmt.Sprintf("function %d", k.Func)
+}
+
+// Finish ends the run that ended with err, and completes the report. A run that ended before it had repeated all
+// that a lost clone had done has diverged.
+func (c *Controller) Finish(err error) (Report, error) {
+	if !errors.Is(err, migrate.ErrDiverged) && !errors.Is(err, context.Canceled) {
+		if end := c.replay.End(); end != nil {
+			err = errors.Join(end, err)
+		}
+	}
+	r := c.report
+	r.Wall = c.now() + r.Start
+	for _, f := range r.Functions {
+		r.Clone += f.Clone
+	}
+	r.Device = max(c.now()-c.inside, 0)
+	if total := r.Clone + r.Device; total > 0 {
+		r.Share = float64(r.Clone) / float64(total)
+	}
+	if c.cfg.Cloud != nil {
+		t := c.cfg.Cloud.totals()
+		r.LinkUp, r.LinkDown, r.Resumed = t.up, t.down, t.resumed
+	}
+	c.note()
+	r.Overhead = c.report.Overhead
+	return r, err
+}
+
+// note takes the memory that offloading needs now into the report's maximum.
+func (c *Controller) note() {
+	if c.proc == nil || c.proc.Mem == nil {
+		return
+	}
+	c.report.Overhead = max(c.report.Overhead, c.proc.Mem.Overhead()+c.shadow.Bytes())
+}
+
+// fallback is an offload that did not happen; its reason is a word for the report.
+type fallback struct {
+	reason string
+	err    error
+}
+
+func (f *fallback) Error() string { return f.reason + ": " + f.err.Error() }
+func (f *fallback) Unwrap() error { return f.err }
+
+var errOverdue = errors.New("took longer than running it here would")
+
+// image of the outcome kinds that end the guest on the device as they did on the clone.
+func ending(r *wire.Reintegrate) error {
+	switch r.Outcome {
+	case wire.OutcomeTrap:
+		return &engine.Trap{Kind: engine.TrapKind(r.Trap), Detail: "on the clone"}
+	case wire.OutcomeException:
+		return &engine.Exception{Detail: "on the clone"}
+	case wire.OutcomeExit:
+		return &wasi.ExitError{Code: r.Exit}
+	}
+	return nil
+}

@@ -1,0 +1,67 @@
+package device
+
+import "time"
+
+// ReportVersion is the schema version of Report.
+const ReportVersion = 1
+
+// Report says what a run did: which functions went where, and what that took. Times are in nanoseconds in JSON.
+type Report struct {
+	Version int    `json:"version"`
+	Module  string `json:"module"` // SHA-256 of the module
+	Engine  string `json:"engine"`
+	// Cloud is what the clones ran on, as engine and architecture; empty if none was ready.
+	Cloud string `json:"cloud,omitempty"`
+	// Stay says why the module stayed on the device, in words; empty if it could move.
+	Stay         string `json:"stay,omitempty"`
+	CanonicalNaN bool   `json:"canonical_nan"`
+	Tracker      string `json:"tracker,omitempty"`
+
+	Wall     time.Duration `json:"wall_ns"`   // of the whole run, start-up included
+	Start    time.Duration `json:"start_ns"`  // until the guest's first instruction
+	Device   time.Duration `json:"device_ns"` // guest time on the device, its host calls included
+	Clone    time.Duration `json:"clone_ns"`  // guest time on the clone, without waiting for the device
+	Share    float64       `json:"share"`     // of the guest's time that was spent on the clone
+	Overhead uint64        `json:"overhead"`  // bytes of memory that offloading needed on the device, at most
+	// LinkUp and LinkDown are all bytes of frames, modules and repetitions included.
+	LinkUp    uint64           `json:"link_up"`
+	LinkDown  uint64           `json:"link_down"`
+	Resumed   int              `json:"resumed"` // conversations that went on over a new link
+	Functions []FunctionReport `json:"functions"`
+}
+
+// FunctionReport is what became of one candidate.
+type FunctionReport struct {
+	Name     string `json:"name"`
+	Index    uint32 `json:"index"` // in the original module
+	Calls    int    `json:"calls"` // that the controller was asked about
+	Offloads int    `json:"offloads"`
+	// Kept are the calls that ran on the device, by reason.
+	Kept      map[string]int `json:"kept,omitempty"`
+	Fallbacks map[string]int `json:"fallbacks,omitempty"` // by reason
+
+	Device   time.Duration `json:"device_ns"`   // of local runs, nested ones included
+	Clone    time.Duration `json:"clone_ns"`    // of offloaded runs, without waiting for the device
+	Capture  time.Duration `json:"capture_ns"`  // until the state was read
+	Transfer time.Duration `json:"transfer_ns"` // sending and receiving state
+	Merge    time.Duration `json:"merge_ns"`
+	Up       uint64        `json:"up"`   // bytes of state
+	Down     uint64        `json:"down"` // bytes of state
+	FirstUp  uint64        `json:"first_up"`
+	PagesUp  uint64        `json:"pages_up"`
+	PagesDn  uint64        `json:"pages_down"`
+
+	HomeCalls   int    `json:"home_calls"`
+	OutputBytes uint64 `json:"output_bytes"`
+}
+
+// Offloads counts completed trips and fallbacks over all functions.
+func (r *Report) Offloads() (done, fallbacks int) {
+	for _, f := range r.Functions {
+		done += f.Offloads
+		for _, n := range f.Fallbacks {
+			fallbacks += n
+		}
+	}
+	return done, fallbacks
+}
