@@ -14,6 +14,10 @@
 // instances that are linked with each other, since a call may lead from one into another. The exceptions are
 // Global.Get and Global.Set, which any goroutine may call while the guest runs: the value is seen soon, but
 // nothing else is ordered by it.
+//
+// A guest that calls no host function may hold up the whole process: an engine need not leave compiled code for Go's
+// scheduler, so that the garbage collector waits for the guest, and every goroutine for the collector. Code that
+// is to be stopped, or runs beside other goroutines, must call the host now and then, say each millisecond.
 package engine
 
 import (
@@ -70,9 +74,10 @@ type Config struct {
 	// Memory makes the linear memory that the module defines, sizes in bytes, maxSize at most MaxPages pages; nil:
 	// linmem.New with defaults. It may be larger than minSize. The instance owns it from then on.
 	Memory func(minSize, maxSize uint64) (*linmem.Memory, error)
-	// StopGlobal names an exported mutable i32 that is 1 from the moment the context of a running Call is
-	// cancelled until that Call returns, so that code with polls ends; empty: a cancelled context is noticed
-	// only at host calls.
+	// StopGlobal names an exported mutable i32 that is set to 1 when the context of a running Call is cancelled, and
+	// to 0 when that Call returns. Code that sees it must call any host function, which ends the run. Empty: a
+	// cancelled context is noticed only by the host calls that happen anyway. See the package comment: the
+	// goroutine that would set it may itself have to wait for a host call.
 	StopGlobal string
 }
 

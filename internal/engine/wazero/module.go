@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	wz "github.com/tetratelabs/wazero"
@@ -116,6 +117,8 @@ func (in *instance) resolve(cfg engine.Config) (map[string]*instance, error) {
 			return nil, fail("linked instance is of another engine")
 		case linked.closed:
 			return nil, fail("linked %v", engine.ErrClosed)
+		case !linked.has(im):
+			return nil, fail("not exported by the linked instance")
 		}
 		links[im.module] = linked
 		if im.kind == kindMemory {
@@ -123,6 +126,35 @@ func (in *instance) resolve(cfg engine.Config) (map[string]*instance, error) {
 		}
 	}
 	return links, nil
+}
+
+// has tells whether an instance exports what im asks for, as far as wazero lets one see; the rest fails later.
+func (in *instance) has(im imported) bool {
+	switch im.kind {
+	case kindFunc:
+		return in.module.code.ExportedFunctions()[im.name] != nil
+	case kindMemory:
+		return in.mod.ExportedMemory(im.name) != nil
+	case kindGlobal:
+		return in.mod.ExportedGlobal(im.name) != nil
+	}
+	return true
+}
+
+// linkFailure names the import that wazero refused, if that is what err says.
+func (in *instance) linkFailure(err error) error {
+	text := err.Error()
+	for _, im := range in.module.imports {
+		_, reason, ok := strings.Cut(text, "["+im.module+"."+im.name+"]: ")
+		if ok && strings.HasPrefix(text, "import ") || strings.HasPrefix(text, strconv.Quote(im.name)+" is not exported in module ") ||
+			strings.HasPrefix(text, "export "+strconv.Quote(im.name)+" in module ") {
+			if reason == "" {
+				reason = "not exported by the linked instance"
+			}
+			return &engine.ImportError{Module: im.module, Name: im.name, Reason: reason}
+		}
+	}
+	return nil
 }
 
 // hostModules makes a wazero module of each module of host functions, with the functions that are imported.
@@ -184,6 +216,9 @@ func (in *instance) start(ctx context.Context, cfg engine.Config, links map[stri
 	if err != nil {
 		if text := err.Error(); strings.HasPrefix(text, "data[") && strings.HasSuffix(text, "out of bounds memory access") {
 			return &engine.Trap{Kind: engine.TrapMemoryBounds, Detail: text}
+		}
+		if err := in.linkFailure(err); err != nil {
+			return err
 		}
 		return in.failure(err)
 	}
