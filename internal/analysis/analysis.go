@@ -64,8 +64,8 @@ type Func struct {
 	Type     uint32
 	Imported bool
 	Exported bool
-	// SCC numbers the strongly connected components of the direct calls, callees first. Functions that call
-	// each other in a cycle share a number; Recursive says that there is such a cycle.
+	// SCC numbers the strongly connected components of the direct calls, those aside that only lead to a trap.
+	// Functions that call each other in a cycle share a number; Recursive says that there is such a cycle.
 	SCC       int
 	Recursive bool
 	Loops     Loops

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // choose marks the candidates.
@@ -34,9 +35,10 @@ func (p *program) choose(r *Report, w *weights) error {
 			}
 		case p.opt.All:
 			outer = append(outer, f.Index)
+		case allocators[f.Name] || strings.HasPrefix(f.Name, "runtime."):
 		case f.Exported && !(p.fine(f, w) && w.called[i]):
 			outer = append(outer, f.Index)
-		case !p.fine(f, w) && w.entry[i] && !p.handsOn(r, f, w) && !(p.goMade && p.goRuntime[i]):
+		case !p.fine(f, w) && w.entry[i] && !p.bodies[i].traps && !p.handsOn(r, f, w) && !(p.goMade && p.goRuntime[i]):
 			inner = append(inner, f.Index)
 		}
 	}
@@ -61,6 +63,13 @@ func (p *program) choose(r *Report, w *weights) error {
 		r.Funcs[f].Candidate = true
 	}
 	return nil
+}
+
+// allocators are exported by many modules, for a host that hands in data. Calls of them are short, whatever
+// their code looks like, as are those of a runtime by its name, which several compilers give to theirs.
+var allocators = map[string]bool{
+	"malloc": true, "calloc": true, "realloc": true, "free": true, "aligned_alloc": true, "posix_memalign": true,
+	"cabi_realloc": true,
 }
 
 // takeTurns picks n of the functions by two orders in turn.
@@ -91,7 +100,7 @@ func (p *program) work(r *Report, w *weights) []float64 {
 		f := &r.Funcs[i]
 		sum := p.bodies[i].weight
 		for _, c := range p.callsOf(f.Index) {
-			if int(c.to) < p.numFuncs && p.isDirect(f.Index, c.to) && r.Funcs[c.to].SCC != f.SCC && p.fine(&r.Funcs[c.to], w) {
+			if int(c.to) < p.numFuncs && p.isDirect(f.Index, c) && r.Funcs[c.to].SCC != f.SCC && p.fine(&r.Funcs[c.to], w) {
 				sum += float64(c.freq) * min(w.trans[c.to], DefaultMinWeight)
 			}
 		}

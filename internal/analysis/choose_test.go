@@ -68,17 +68,29 @@ func TestCandidates(t *testing.T) {
 	m.export("fine", wasm.ExternFunc, fine)
 	passes := m.fn("passes", nil, nil, calls(inner))
 	m.fn("never called", nil, nil, heavy())
+	panics := m.fn("panics", nil, nil, heavy(), ops(wasm.OpUnreachable))
+	m.table(
+		m.fn("works and gives up", nil, nil, loop(calls(inner)), calls(panics), ops(wasm.OpUnreachable)),
+		m.fn("gives up", nil, nil, calls(inner), calls(inner), ops(wasm.OpUnreachable)),
+	)
+	m.export("malloc", wasm.ExternFunc, m.fn("malloc", nil, nil, heavy()))
+	hash := m.fn("runtime.hash", nil, nil, heavy())
 	m.export("top", wasm.ExternFunc, m.fn("top", nil, nil, loop(calls(passes), calls(fine), calls(bound))))
-	start := m.fn("start", nil, nil, calls(passes))
+	check := append(konst(1), block(wasm.OpIf, calls(panics), ops(wasm.OpUnreachable))...)
+	start := m.fn("start", nil, nil, check, calls(hash), calls(passes))
 	m.export("_start", wasm.ExternFunc, start)
 	for _, c := range []struct {
 		name string
 		opt  Options
 		want []string
 	}{
-		{"by default", Options{}, []string{"start", "tiny", "inner"}},
-		{"all", Options{All: true}, []string{"start", "inner", "passes", "fine", "tiny", "never called"}},
-		{"all but some", Options{All: true, Exclude: []string{"inner", "#7"}}, []string{"start", "fine", "tiny", "never called"}},
+		{"by default", Options{}, []string{"start", "tiny", "inner", "works and gives up"}},
+		{"all", Options{All: true}, []string{
+			"start", "inner", "passes", "works and gives up", "gives up", "malloc", "runtime.hash", "fine", "tiny", "never called", "panics",
+		}},
+		{"all but some", Options{All: true, Exclude: []string{"inner", "#7"}}, []string{
+			"start", "works and gives up", "gives up", "malloc", "runtime.hash", "fine", "tiny", "never called", "panics",
+		}},
 		{"only some", Options{Only: []string{"passes", "inner", "bound"}}, []string{"inner", "passes"}},
 		{"only one not excluded", Options{Only: []string{"passes", "inner"}, Exclude: []string{"inner"}}, []string{"passes"}},
 		{"one", Options{MaxCandidates: 1}, []string{"start"}},

@@ -51,7 +51,7 @@ func (s *scanner) estimate(b *body) {
 	if s.goStyle {
 		s.goJumps(b)
 	}
-	s.cold()
+	b.traps = s.cold()
 	s.forward(b)
 }
 
@@ -61,8 +61,8 @@ func (s *scanner) isCold(block uint32) bool {
 	return e.kind != evLoop && e.flags&coldEnd != 0
 }
 
-// cold sets the flags of all events.
-func (s *scanner) cold() {
+// cold sets the flags of all events. It reports whether the first is cold.
+func (s *scanner) cold() bool {
 	cold := false
 	for i := len(s.events) - 1; i >= 0; i-- {
 		e := &s.events[i]
@@ -97,8 +97,11 @@ func (s *scanner) cold() {
 			cold = false
 		case evTrap:
 			cold = true
+		case evCall:
+			e.set(coldNext, cold)
 		}
 	}
+	return cold
 }
 
 func (e *event) set(f flags, on bool) {
@@ -191,8 +194,12 @@ func (s *scanner) forward(b *body) {
 			p = 0
 		case evCall:
 			s.calls[e.arg].freq += float32(p)
+			if e.flags&coldNext == 0 || b.traps {
+				s.calls[e.arg].warm = true
+			}
 		case evTailCall:
 			s.calls[e.arg].freq += float32(p)
+			s.calls[e.arg].warm = true
 			p = 0
 		}
 	}

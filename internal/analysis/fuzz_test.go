@@ -2,7 +2,6 @@ package analysis
 
 import (
 	"io"
-	"os"
 	"testing"
 
 	"github.com/clonecloud/clonecloud/internal/wasm"
@@ -25,9 +24,6 @@ func FuzzAnalyze(f *testing.F) {
 	table := append(index(wasm.OpLocalGet, 0), byte(wasm.OpBrTable), 1, 0, 1)
 	m.fn("go", types(i32), types(i32), block(wasm.OpLoop, block(wasm.OpBlock, block(wasm.OpBlock, table), jump(1, 1)), jump(0, 0)))
 	f.Add(m.Encode())
-	if bin, err := os.ReadFile("testdata/kernels.wasm"); err == nil {
-		f.Add(bin)
-	}
 	f.Fuzz(func(t *testing.T, bin []byte) {
 		m, err := wasm.Decode(bin)
 		if err != nil {

@@ -149,13 +149,13 @@ func (p *program) escapeFrom(out []uint64, v uint32) {
 }
 
 // directCalls is the graph of the direct calls that count. Indirect calls would join most of a program into
-// one component, since a type says little; so weights, and the components in which calls go straight to
-// bodies, are those of this graph.
-func (p *program) directCalls(counts func(f, to uint32) bool) graph {
+// one component, since a type says little, and so would the reporting of panics; so weights, and the
+// components in which calls go straight to bodies, are those of this graph.
+func (p *program) directCalls(counts func(f uint32, c call) bool) graph {
 	g := graph{off: make([]uint32, 1, p.numFuncs+1), to: make([]uint32, 0, len(p.calls))}
 	for f := range uint32(p.numFuncs) {
 		for _, c := range p.callsOf(f) {
-			if counts(f, c.to) {
+			if counts(f, c) {
 				g.to = append(g.to, c.to)
 			}
 		}
@@ -167,8 +167,8 @@ func (p *program) directCalls(counts func(f, to uint32) bool) graph {
 
 // isDirect reports whether an edge is a direct call that counts. In a Go program those of the runtime do not:
 // every function calls it, and it calls back.
-func (p *program) isDirect(f, to uint32) bool {
-	return int(to) < p.numFuncs && (!p.goMade || !p.goRuntime[to] && !p.goRuntime[f])
+func (p *program) isDirect(f uint32, c call) bool {
+	return int(c.to) < p.numFuncs && c.warm && (!p.goMade || !p.goRuntime[c.to] && !p.goRuntime[f])
 }
 
 // readNames names functions by the name section, else by their shortest export, imports by what they import.

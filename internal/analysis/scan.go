@@ -14,10 +14,11 @@ type Loops struct {
 }
 
 // call is an edge of the call graph: a callee, or a class of callees, and how often one run of the caller
-// is guessed to call it.
+// is guessed to call it. It is warm unless all its sites only lead to traps.
 type call struct {
 	to   uint32
 	freq float32
+	warm bool
 }
 
 // Exceptions are tracked as sets of tags. Tags beyond the bits, and exceptions of unknown tag, share the
@@ -35,6 +36,7 @@ type body struct {
 	weight   float64
 	throws   uint64 // tags thrown here that no try_table here catches
 	indirect bool
+	traps    bool // every way through it ends in a trap, as with functions that report a panic
 }
 
 // scanner reads function bodies. Its buffers are used again for each one.

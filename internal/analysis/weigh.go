@@ -44,11 +44,7 @@ func (p *program) weigh(r *Report) *weights {
 	p.transitive(w, true)
 	p.shares(w)
 	w.trans = exact
-	calls := &w.graph
-	if p.goMade {
-		g := p.directCalls(func(f, to uint32) bool { return int(to) < p.numFuncs })
-		calls = &g
-	}
+	calls := p.directCalls(func(_ uint32, c call) bool { return int(c.to) < p.numFuncs })
 	for i := range r.Funcs {
 		f := &r.Funcs[i]
 		f.SCC = int(w.comps.of[i])
@@ -118,7 +114,7 @@ func (p *program) sumUp(w *weights, class []float64, damped bool) {
 			own, most := p.bodies[f].weight, 0.0
 			loops = loops || p.bodies[f].loops.Count > 0
 			for _, c := range p.callsOf(f) {
-				cost := p.costOf(w, class, f, c.to, i)
+				cost := p.costOf(w, class, f, c, i)
 				if damped {
 					cost = damp(cost)
 				}
@@ -127,7 +123,7 @@ func (p *program) sumUp(w *weights, class []float64, damped bool) {
 				if c.freq <= 1.5 && int(c.to) < p.numFuncs && int(c.to) >= p.numImports {
 					most = max(most, part)
 				}
-				loops = loops || int(c.to) < p.numFuncs && w.loops[c.to] && p.isDirect(f, c.to)
+				loops = loops || int(c.to) < p.numFuncs && w.loops[c.to] && p.isDirect(f, c)
 			}
 			w.trans[f] = min(own, maxWeight)
 			w.passes[f] = !cyclic && p.bodies[f].loops.Count == 0 && most >= 0.9*own
@@ -143,20 +139,20 @@ func (p *program) sumUp(w *weights, class []float64, damped bool) {
 }
 
 // costOf is the assumed cost of one call from f, of component comp, along an edge.
-func (p *program) costOf(w *weights, class []float64, f, to uint32, comp int) float64 {
-	switch {
+func (p *program) costOf(w *weights, class []float64, f uint32, c call, comp int) float64 {
+	switch to := c.to; {
 	case to >= p.classNode(0):
 		return class[to-p.classNode(0)]
 	case int(to) >= p.numFuncs:
 		return 0
 	case int(to) < p.numImports:
 		return hostCall
-	case !p.isDirect(f, to):
+	case !p.isDirect(f, c):
 		return unknownCall
 	case int(w.comps.of[to]) == comp:
 		return 0 // counted as recursion
 	}
-	return w.trans[to]
+	return w.trans[c.to]
 }
 
 // shares follows the calls from the roots (exports, the start function, functions in tables, each taken to
@@ -202,7 +198,7 @@ func (p *program) shares(w *weights) {
 				if int(c.to) < p.numFuncs {
 					w.called[c.to] = true
 				}
-				if p.isDirect(f, c.to) && int(w.comps.of[c.to]) != i {
+				if p.isDirect(f, c) && int(w.comps.of[c.to]) != i {
 					freq[c.to] += from * float64(c.freq)
 					w.entry[c.to] = true
 				}
