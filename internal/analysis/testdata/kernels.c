@@ -1,3 +1,8 @@
+// kernels.wasm is this file:
+//
+//	clang --target=wasm32-wasi -O2 --sysroot=/usr -c kernels.c -o kernels.o
+//	wasm-ld /usr/lib/wasm32-wasi/crt1-command.o kernels.o -L/usr/lib/wasm32-wasi -lc --strip-debug -o kernels.wasm
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
