@@ -185,3 +185,9 @@ func (h *Host) prepare(ctx context.Context, bin []byte, hello *wire.Hello) (*mig
 	}
 	return p, nil
 }
+
+// Kill drops all clones at once and tells nobody, as when the node loses its power.
+func (h *Host) Kill() {
+	h.init()
+	h.acceptor.Kill()
+}

@@ -77,7 +77,7 @@ type Controller struct {
 
 	offloads uint64
 	frames   []frame
-	inside   time.Duration // time in trips so far
+	inside   time.Duration // time in trips and in waiting so far, which is not the guest's
 }
 
 // frame is a candidate's call that runs here.
@@ -158,7 +158,9 @@ func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 	}
 	if n := c.cfg.Cloud.ready(); n != nil || !c.waited && c.cfg.Wait > 0 {
 		if n == nil {
+			begin := time.Now()
 			n = c.cfg.Cloud.await(ctx, c.cfg.Wait)
+			c.inside += time.Since(begin)
 		}
 		c.waited = true
 		c.adopt(n)
@@ -169,7 +171,7 @@ func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 	for _, d := range c.cfg.Policy.Rearm(now) {
 		c.proc.Arm(d, true)
 	}
-	s := Situation{Now: now, Ready: c.conn != nil}
+	s := Situation{Now: now, Ready: c.conn != nil, Depth: len(c.frames)}
 	if c.conn != nil {
 		s.RTT, s.Up = c.conn.end.RTT(), uint64(c.pending.Len())*delta.PageSize
 		c.cfg.Cloud.mu.Lock()

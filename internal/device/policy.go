@@ -19,6 +19,7 @@ const (
 type Situation struct {
 	Now   time.Duration // since the run began
 	Ready bool          // a clone is connected and its code is in place
+	Depth int           // candidates that are running here around this one
 	Up    uint64        // bytes that an offload would send now, estimated
 	RTT   time.Duration
 	Rate  float64 // bytes per second, both ways; 0: not known
@@ -69,8 +70,12 @@ type Forced struct {
 	Only   map[uint32]bool // nil: all candidates
 	First  int             // calls of each candidate that are all sent; 0 means 16
 	Sample float64         // share of the later ones
-	rng    *rand.Rand
-	calls  map[uint32]int
+	// Skip is the share of the First calls that stay all the same, so that what they call moves; and the Depth
+	// outermost candidates on the stack always stay.
+	Skip  float64
+	Depth int
+	rng   *rand.Rand
+	calls map[uint32]int
 }
 
 // NewForced returns a policy whose sample follows from seed.
@@ -89,11 +94,20 @@ func (f *Forced) Enter(id uint32, s Situation) Choice {
 	if !s.Ready {
 		return RunLocal
 	}
+	if s.Depth < f.Depth {
+		return RunLocal
+	}
 	f.calls[id]++
-	if f.calls[id] <= f.First || f.rng.Float64() < f.Sample {
+	if f.calls[id] <= f.First {
+		if f.Skip > 0 && f.rng.Float64() < f.Skip {
+			return RunLocal
+		}
 		return RunClone
 	}
-	if f.Sample == 0 {
+	if f.rng.Float64() < f.Sample {
+		return RunClone
+	}
+	if f.Sample == 0 && f.Depth == 0 {
 		return Disarm
 	}
 	return RunLocal

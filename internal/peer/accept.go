@@ -135,3 +135,13 @@ func (a *Acceptor) Close() {
 	a.mu.Unlock()
 	a.wg.Wait()
 }
+
+// Kill drops all conversations at once without a word to the other sides.
+func (a *Acceptor) Kill() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for token, e := range a.sessions {
+		delete(a.sessions, token)
+		go e.end(fmt.Errorf("%w: killed", ErrLost))
+	}
+}

@@ -1,0 +1,357 @@
+// Package conformance runs programs on a device alone and again with their functions forced onto clones, over links
+// that are broken on purpose, and compares all that can be seen of the runs: output, end and files.
+package conformance
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/clonecloud/clonecloud/internal/analysis"
+	"github.com/clonecloud/clonecloud/internal/clone"
+	"github.com/clonecloud/clonecloud/internal/device"
+	"github.com/clonecloud/clonecloud/internal/engine"
+	"github.com/clonecloud/clonecloud/internal/engine/wazero"
+	"github.com/clonecloud/clonecloud/internal/link"
+	"github.com/clonecloud/clonecloud/internal/linmem"
+	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/runner"
+	"github.com/clonecloud/clonecloud/internal/vfs"
+	"github.com/clonecloud/clonecloud/internal/wasi"
+	"github.com/clonecloud/clonecloud/internal/wasi/local"
+	"github.com/clonecloud/clonecloud/internal/wire"
+)
+
+// The engines, by the names that a Way uses.
+const (
+	Compiler    = "compiler"
+	Interpreter = "interpreter"
+)
+
+// Lab keeps engines and nodes that many runs share. Safe for concurrent use.
+type Lab struct {
+	CacheDir string // of compiled code, "" for none
+
+	mu      sync.Mutex
+	engines map[string]engine.Engine // guarded by mu
+	hosts   map[string]*clone.Host   // guarded by mu
+}
+
+// Case is one execution of a program.
+type Case struct {
+	Name   string
+	Module []byte
+	Args   []string // the program's name first
+	Env    []string
+	Stdin  []byte
+	// Mounts are directories that exist already; the run changes them.
+	Mounts []Mount
+}
+
+// Mount is a directory of the host under the guest's name for it.
+type Mount struct{ Host, Guest string }
+
+// Way is how a case is run. The zero Way runs it on a compiler alone.
+type Way struct {
+	Device string // engine; default Compiler
+	Clone  string // engine; "" runs all of it on the device
+	// Canonical makes NaNs canonical; it must be the same for runs that are compared.
+	Canonical bool
+	// Deep keeps the functions that the host calls (_start) on the device, so that what they call moves, often.
+	Deep bool
+	// All makes every function that may move a candidate.
+	All    bool
+	First  int     // see device.NewForced
+	Sample float64 // see device.NewForced
+	Skip   float64 // see device.Forced
+	Depth  int     // see device.Forced
+	Seed   uint64
+	// Faults breaks the link; KillAt, if not 0, ends all clones when so many frames have gone to the node.
+	Faults  link.Plan
+	KillAt  int
+	Grace   time.Duration // how long a conversation outlives its link; default 150 ms with faults
+	Tracker linmem.Tracker
+}
+
+// String is what replays the way, in the form that a failed case prints.
+func (w Way) String() string {
+	s := fmt.Sprintf("device=%s clone=%s canonical=%t deep=%t all=%t first=%d sample=%g skip=%g depth=%d seed=%d",
+		w.Device, w.Clone, w.Canonical, w.Deep, w.All, w.First, w.Sample, w.Skip, w.Depth, w.Seed)
+	if w.KillAt > 0 {
+		s += fmt.Sprintf(" kill=%d", w.KillAt)
+	}
+	if p := w.Faults.String(); p != "" {
+		s += fmt.Sprintf(" faults=%q", p)
+	}
+	return s
+}
+
+// Outcome is all that can be seen of a run.
+type Outcome struct {
+	Stdout, Stderr []byte
+	End            string            // how the guest ended, in words
+	Tree           map[string]string // of all mounts: path to kind and content
+	Report         device.Report
+	Log            []string
+	Fired          int // faults that struck
+}
+
+// Engine returns one of the lab's engines.
+func (l *Lab) Engine(name string) (engine.Engine, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.engines[name]; e != nil {
+		return e, nil
+	}
+	mode := wazero.Compiler
+	if name == Interpreter {
+		mode = wazero.Interpreter
+	}
+	e, err := wazero.New(wazero.Options{Mode: mode, CacheDir: l.CacheDir})
+	if err != nil {
+		return nil, err
+	}
+	if l.engines == nil {
+		l.engines, l.hosts = map[string]engine.Engine{}, map[string]*clone.Host{}
+	}
+	l.engines[name] = e
+	return e, nil
+}
+
+// peerConfig has short patience, since the links of tests are fast or dead.
+func peerConfig(w Way) peer.Config {
+	c := peer.Config{Grace: w.Grace, Heartbeat: 50 * time.Millisecond, Dead: 200 * time.Millisecond}
+	if len(w.Faults.Faults) == 0 && w.KillAt == 0 {
+		return peer.Config{Grace: 10 * time.Second, Heartbeat: time.Second}
+	}
+	if c.Grace == 0 {
+		c.Grace = 150 * time.Millisecond
+	}
+	return c
+}
+
+// host returns a node. Nodes of ways without faults are shared, so that modules stay compiled.
+func (l *Lab) host(w Way) (*clone.Host, error) {
+	e, err := l.Engine(w.Clone)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	cfg := peerConfig(w)
+	key := fmt.Sprintf("%s %v %v", w.Clone, cfg, w.Tracker)
+	if w.KillAt > 0 {
+		key = ""
+	}
+	if h := l.hosts[key]; h != nil {
+		return h, nil
+	}
+	h := &clone.Host{Engine: e, Clocks: wasi.NewClocks(true), Peer: cfg, Tracker: w.Tracker}
+	if key != "" {
+		l.hosts[key] = h
+	}
+	return h, nil
+}
+
+// Close ends nodes and engines.
+func (l *Lab) Close() {
+	ctx := context.Background()
+	for _, h := range l.hosts {
+		h.Close(ctx)
+	}
+	for _, e := range l.engines {
+		e.Close(ctx)
+	}
+}
+
+// Run runs a case. An error means that the run could not be made, not that the guest failed.
+func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
+	if w.Device == "" {
+		w.Device = Compiler
+	}
+	eng, err := l.Engine(w.Device)
+	if err != nil {
+		return nil, err
+	}
+	o := &Outcome{}
+	var stdout, stderr bytes.Buffer
+	cfg := runner.Config{
+		Module: c.Module, Engine: eng, Args: c.Args, Env: c.Env, CanonicalNaN: w.Canonical, Tracker: w.Tracker,
+		Local: local.Config{Stdin: bytes.NewReader(c.Stdin), Stdout: &stdout, Stderr: &stderr, VirtualClock: true},
+		Log:   func(f string, a ...any) { o.Log = append(o.Log, fmt.Sprintf(f, a...)) },
+	}
+	cfg.Seed[0] = byte(1)
+	for _, m := range c.Mounts {
+		dir, err := vfs.OpenHost(m.Host)
+		if err != nil {
+			return nil, err
+		}
+		cfg.Local.Mounts = append(cfg.Local.Mounts, local.Mount{FS: dir, Guest: m.Guest})
+	}
+	var network *link.Network
+	if w.Clone != "" {
+		h, err := l.host(w)
+		if err != nil {
+			return nil, err
+		}
+		if w.KillAt > 0 {
+			defer h.Close(context.Background())
+		}
+		network = connect(&cfg, h, w)
+	}
+	r, err := runner.Run(ctx, cfg)
+	if err != nil && r == nil {
+		return nil, err
+	}
+	if network != nil {
+		o.Fired = len(network.Fired())
+	}
+	o.Stdout, o.Stderr, o.Report = stdout.Bytes(), stderr.Bytes(), r.Report
+	o.End = end(err)
+	o.Tree = map[string]string{}
+	for _, m := range c.Mounts {
+		if err := tree(m.Host, m.Guest, o.Tree); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+// connect gives the run its cloud: h, over a network with the way's faults.
+func connect(cfg *runner.Config, h *clone.Host, w Way) *link.Network {
+	network := link.NewNetwork(w.Faults, link.NetworkConfig{Number: func(f []byte) uint64 {
+		head, err := wire.ParseHeader(f)
+		if err != nil {
+			return 0
+		}
+		return head.Seq
+	}})
+	cfg.Peer = peerConfig(w)
+	cfg.Wait = time.Minute
+	cfg.Analysis = analysis.Options{All: w.All}
+	if w.Deep {
+		cfg.Analysis.Exclude = []string{"_start"}
+	}
+	cfg.Policy = func([]analysis.Func) device.Policy {
+		f := device.NewForced(w.Seed, w.First, w.Sample)
+		f.Skip, f.Depth = w.Skip, w.Depth
+		return f
+	}
+	var frames int
+	cfg.Dial = network.Dialer(func(l link.Link) {
+		if w.KillAt > 0 {
+			l = &killer{Link: l, at: w.KillAt, frames: &frames, kill: h.Kill}
+		}
+		h.Accept(context.Background(), l)
+	})
+	return network
+}
+
+// killer ends all clones of a host when enough frames have come in.
+type killer struct {
+	link.Link
+	frames *int
+	at     int
+	kill   func()
+}
+
+func (k *killer) Recv(ctx context.Context) ([]byte, error) {
+	f, err := k.Link.Recv(ctx)
+	if *k.frames++; *k.frames == k.at {
+		k.kill()
+	}
+	return f, err
+}
+
+// end says how a guest ended, in the words that must be the same on each way.
+func end(err error) string {
+	var exit *wasi.ExitError
+	var trap *engine.Trap
+	var exc *engine.Exception
+	switch {
+	case err == nil:
+		return "returned"
+	case errors.As(err, &exit):
+		return exit.Error()
+	case errors.As(err, &trap):
+		return trap.Error()
+	case errors.As(err, &exc):
+		return exc.Error()
+	}
+	return "failed: " + err.Error()
+}
+
+// tree takes what a directory holds into t.
+func tree(host, guest string, t map[string]string) error {
+	return filepath.WalkDir(host, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(host, p)
+		if err != nil {
+			return err
+		}
+		name := guest + ":" + filepath.ToSlash(rel)
+		switch {
+		case d.Type()&fs.ModeSymlink != 0:
+			to, err := os.Readlink(p)
+			t[name] = "link to " + to
+			return err
+		case d.IsDir():
+			t[name] = "directory"
+		default:
+			b, err := os.ReadFile(p)
+			t[name] = fmt.Sprintf("%d bytes, %x", len(b), sha256.Sum256(b))
+			return err
+		}
+		return nil
+	})
+}
+
+// Diff says how got differs from want, "" if it does not.
+func Diff(want, got *Outcome) string {
+	var d []string
+	if want.End != got.End {
+		d = append(d, fmt.Sprintf("end: %q, want %q", got.End, want.End))
+	}
+	stream := func(name string, want, got []byte) {
+		if bytes.Equal(want, got) {
+			return
+		}
+		at := 0
+		for at < len(want) && at < len(got) && want[at] == got[at] {
+			at++
+		}
+		d = append(d, fmt.Sprintf("%s: %d bytes, want %d, first difference at %d: %q, want %q", name, len(got), len(want), at,
+			around(got, at), around(want, at)))
+	}
+	stream("stdout", want.Stdout, got.Stdout)
+	stream("stderr", want.Stderr, got.Stderr)
+	var names []string
+	for n := range want.Tree {
+		names = append(names, n)
+	}
+	for n := range got.Tree {
+		if _, ok := want.Tree[n]; !ok {
+			names = append(names, n)
+		}
+	}
+	slices.Sort(names)
+	for _, n := range names {
+		if want.Tree[n] != got.Tree[n] {
+			d = append(d, fmt.Sprintf("file %s: %q, want %q", n, got.Tree[n], want.Tree[n]))
+		}
+	}
+	return strings.Join(d, "\n")
+}
+
+func around(b []byte, at int) []byte { return b[max(0, at-20):min(len(b), at+40)] }
