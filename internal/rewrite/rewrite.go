@@ -4,20 +4,22 @@
 // process state: memory, globals and segments keep their indices and meaning.
 //
 // A wrapper keeps the index of its candidate f, so that calls, exports, tables and ref.func still mean f; the body
-// becomes a function at the end of the index space. Calls inside a strongly connected component of the call graph
-// go straight to the body. In outline:
+// becomes a function at the end of the index space. Calls inside a strongly connected component of the call graph go
+// straight to the body. The wrapper looks at the candidate's flag global: 0, and it calls the body; else it calls a
+// function that asks the host and follows the answer:
 //
-//	block $plain
-//	  br_if $plain if the candidate's flag global is 0
-//	  block $local
-//	    block $clone
+//	block $local
+//	  block $clone
+//	    block $plain
 //	      br_table $local $clone $plain (call enter(id))
 //	    end
-//	    results, status = call.<id>(arguments); return the results if status is 0, else drop them
+//	    return body(arguments)
 //	  end
-//	  results = body(arguments); leave(id); return
+//	  results, status = call.<id>(arguments); return the results if status is 0, else drop them
 //	end
-//	body(arguments), as a tail call if the module uses tail calls
+//	results = body(arguments); leave(id); return the results
+//
+// Where the module uses tail calls, all but the last of these calls of the body are tail calls.
 package rewrite
 
 import (

@@ -170,7 +170,7 @@ func TestCustomSections(t *testing.T) {
 	want := names
 	want.Funcs = []wasm.Naming{
 		{Index: 0, Name: "clonecloud:enter"}, {Index: 1, Name: "clonecloud:leave"}, {Index: 2, Name: "clonecloud:call.0"},
-		{Index: 3, Name: "f"}, {Index: 4, Name: "g"}, {Index: 5, Name: "body of f"},
+		{Index: 3, Name: "f"}, {Index: 4, Name: "g"}, {Index: 5, Name: "body of f"}, {Index: 6, Name: "armed f"},
 	}
 	want.Locals = []wasm.LocalNaming{{Index: 5, Names: names.Locals[0].Names}}
 	if diff := cmp.Diff(&want, got); diff != "" {

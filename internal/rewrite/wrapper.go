@@ -72,10 +72,13 @@ func (b *builder) candidates() error {
 // functions adds what candidates need: wrappers, bodies of their own, adapters for hosts.
 func (b *builder) functions(tailCalls bool) {
 	if b.opt.Wrap {
-		for id, f := range b.ids {
+		for _, f := range b.ids { // first all bodies, whose indices are planned
 			fn := &b.out.Funcs[f-b.imports]
 			b.addFunc("body of "+b.label(f), fn.Type, fn.Body)
-			fn.Body = b.wrapper(id, b.in.Types[fn.Type], tailCalls)
+		}
+		for id, f := range b.ids {
+			typ := b.sig[f]
+			b.out.Funcs[f-b.imports].Body = b.wrapper(id, b.in.Types[typ], typ, tailCalls)
 		}
 	}
 	for id, f := range b.ids {
@@ -104,31 +107,37 @@ func (b *builder) label(f uint32) string {
 	return numbered("function ", f)
 }
 
-// wrapper is the code that stands in the place of a candidate, see the package's comment. The labels below count
-// from inside the innermost block that they are used in.
-func (b *builder) wrapper(id int, t wasm.FuncType, tailCalls bool) wasm.Body {
-	const local, clone, plain = 1, 0, 2 // in $clone
-	const inLocal, inPlain = 0, 1       // the function's label is one more
-	body := b.body(id)
-	var code []byte
-	block := func() { code = wasm.AppendBlock(code, wasm.OpBlock, wasm.BlockType{}) }
-	end := func() { code = wasm.AppendOp(code, wasm.OpEnd) }
-	arguments := func() {
+// wrapper is the code that stands in the place of a candidate. What an armed candidate does is a function of its own:
+// the arguments would otherwise have to survive calls, which costs time on the path that makes none.
+func (b *builder) wrapper(id int, t wasm.FuncType, typ uint32, tailCalls bool) wasm.Body {
+	call := func(code []byte, f uint32) []byte {
 		for i := range t.Params {
 			code = wasm.AppendIndex(code, wasm.OpLocalGet, uint32(i))
 		}
+		if tailCalls {
+			return wasm.AppendIndex(code, wasm.OpReturnCall, f)
+		}
+		return wasm.AppendOp(wasm.AppendIndex(code, wasm.OpCall, f), wasm.OpReturn)
 	}
+	armed := b.addFunc("armed "+b.label(b.ids[id]), typ, b.armed(id, t, call))
+	code := wasm.AppendIndex(nil, wasm.OpGlobalGet, b.arm+uint32(id))
+	code = wasm.AppendBlock(code, wasm.OpIf, wasm.BlockType{})
+	code = wasm.AppendOp(call(code, armed), wasm.OpEnd)
+	return wasm.Body{Code: wasm.AppendOp(call(code, b.body(id)), wasm.OpEnd)}
+}
 
-	block() // $plain
-	code = wasm.AppendIndex(code, wasm.OpGlobalGet, b.arm+uint32(id))
-	code = wasm.AppendOp(code, wasm.OpI32Eqz)
-	code = wasm.AppendIndex(code, wasm.OpBrIf, 0)
-	block() // $local
-	block() // $clone
-	code = wasm.AppendI32Const(code, int32(id))
-	code = wasm.AppendIndex(code, wasm.OpCall, b.enter)
+// armed is the code of a candidate that is armed: see the package's comment. call appends a call with the arguments
+// that also returns.
+func (b *builder) armed(id int, t wasm.FuncType, call func([]byte, uint32) []byte) wasm.Body {
+	const local, clone, plain = 2, 1, 0 // labels, from where they are used
+	var code []byte
+	for range 3 {
+		code = wasm.AppendBlock(code, wasm.OpBlock, wasm.BlockType{})
+	}
+	code = wasm.AppendIndex(wasm.AppendI32Const(code, int32(id)), wasm.OpCall, b.enter)
 	code = wasm.AppendInstr(code, &wasm.Instr{Op: wasm.OpBrTable, Labels: []uint32{local, clone, plain}})
-	end() // $clone
+	code = wasm.AppendOp(code, wasm.OpEnd)                   // $plain
+	code = wasm.AppendOp(call(code, b.body(id)), wasm.OpEnd) // $clone
 	code = appendFlat(code, 0, t.Params)
 	code = wasm.AppendIndex(code, wasm.OpCall, b.call+uint32(id))
 	var locals []wasm.LocalRun
@@ -136,26 +145,18 @@ func (b *builder) wrapper(id int, t wasm.FuncType, tailCalls bool) wasm.Body {
 		code, locals = appendUnflatResults(code, t)
 	} else {
 		code = wasm.AppendOp(code, wasm.OpI32Eqz)
-		code = wasm.AppendIndex(code, wasm.OpBrIf, inPlain+1)
+		code = wasm.AppendIndex(code, wasm.OpBrIf, 1) // the function's label: return
 		for range t.Results {
 			code = wasm.AppendOp(code, wasm.OpDrop)
 		}
 	}
-	end() // $local
-	arguments()
-	code = wasm.AppendIndex(code, wasm.OpCall, body)
-	code = wasm.AppendI32Const(code, int32(id))
-	code = wasm.AppendIndex(code, wasm.OpCall, b.leave)
-	code = wasm.AppendOp(code, wasm.OpReturn)
-	end() // $plain
-	arguments()
-	if tailCalls {
-		code = wasm.AppendIndex(code, wasm.OpReturnCall, body)
-	} else {
-		code = wasm.AppendIndex(code, wasm.OpCall, body)
+	code = wasm.AppendOp(code, wasm.OpEnd) // $local
+	for i := range t.Params {
+		code = wasm.AppendIndex(code, wasm.OpLocalGet, uint32(i))
 	}
-	end()
-	return wasm.Body{Locals: locals, Code: code}
+	code = wasm.AppendIndex(code, wasm.OpCall, b.body(id))
+	code = wasm.AppendIndex(wasm.AppendI32Const(code, int32(id)), wasm.OpCall, b.leave)
+	return wasm.Body{Locals: locals, Code: wasm.AppendOp(code, wasm.OpEnd)}
 }
 
 // adapter adds a function that does what function f of type t does and has no v128 in its type.
