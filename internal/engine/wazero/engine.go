@@ -170,6 +170,9 @@ func (e *wazeroEngine) Close(ctx context.Context) error {
 
 // Compile implements engine.Engine.
 func (e *wazeroEngine) Compile(ctx context.Context, bin []byte) (engine.Module, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("compile module: %w", err)
+	}
 	code, err := e.compile(ctx, bin)
 	if err != nil && e.cache != nil && isCacheError(err) {
 		// Code that cannot be written is compiled all the same, and found in memory by the second try; code that
