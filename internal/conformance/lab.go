@@ -129,7 +129,7 @@ func (l *Lab) Engine(name string) (engine.Engine, error) {
 
 // peerConfig has short patience, since the links of tests are fast or dead.
 func peerConfig(w Way) peer.Config {
-	c := peer.Config{Grace: w.Grace, Heartbeat: 50 * time.Millisecond, Dead: 200 * time.Millisecond}
+	c := peer.Config{Grace: w.Grace, Heartbeat: 20 * time.Millisecond, Dead: 80 * time.Millisecond}
 	if len(w.Faults.Faults) == 0 && w.KillAt == 0 {
 		return peer.Config{Grace: 10 * time.Second, Heartbeat: time.Second}
 	}

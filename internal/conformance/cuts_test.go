@@ -1,0 +1,147 @@
+package conformance
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/clonecloud/clonecloud/internal/link"
+)
+
+// mixCase is a run of testdata/mix.c in fresh directories.
+func mixCase(dir string, bin []byte, arg string) (Case, error) {
+	var in strings.Builder
+	for i := range 13 {
+		fmt.Fprintf(&in, "this is line %d, of no great length %s\n", i, strings.Repeat("x", i*7%40))
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return Case{}, err
+	}
+	return Case{Name: "mix", Module: bin, Args: []string{"mix", arg}, Stdin: []byte(in.String()),
+		Mounts: []Mount{{Host: dir, Guest: "/out"}}}, nil
+}
+
+// cutWay draws how one run is broken: what moves, and what happens to the link or the node.
+func cutWay(seed uint64) Way {
+	rng := rand.New(rand.NewPCG(seed, 0xc07))
+	w := Way{
+		Device: Compiler, Clone: Compiler, Canonical: true, All: true, Seed: seed,
+		First: 1 + rng.IntN(8), Skip: float64(rng.IntN(3)) * 0.4, Depth: rng.IntN(5), Sample: 0.05,
+		Grace: time.Duration(40+rng.IntN(100)) * time.Millisecond,
+	}
+	if rng.IntN(2) == 0 {
+		w.Grace = time.Millisecond // no time to resume: fall back
+	}
+	if rng.IntN(5) == 0 {
+		w.Device = Interpreter
+	}
+	if rng.IntN(6) == 0 {
+		w.KillAt = 1 + rng.IntN(120)
+		return w
+	}
+	w.Faults = link.RandomPlan(seed, link.Chaos{Frames: 160, Faults: 1 + rng.IntN(4)})
+	return w
+}
+
+// TestCuts breaks runs at random points. With -full it makes 10,000 of them; a failure prints its seed, and -seed
+// replays that one.
+func TestCuts(t *testing.T) {
+	bin, err := os.ReadFile("testdata/mix.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs := uint64(150)
+	switch {
+	case *full:
+		runs = 10_000
+	case testing.Short():
+		runs = 30
+	}
+	l := newLab(t)
+	want := map[string]*Outcome{}
+	for _, arg := range []string{"", "trap"} {
+		c, err := mixCase(filepath.Join(t.TempDir(), "out"), bin, arg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want[arg], err = l.Run(context.Background(), c, Way{Canonical: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var s tally
+	var mu sync.Mutex
+	var struck, resumed, killed int
+	reasons := map[string]int{}
+	one := func(seed uint64) {
+		w, arg := cutWay(seed), ""
+		if seed%7 == 0 {
+			arg = "trap"
+		}
+		dir, err := os.MkdirTemp("", "cut")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer os.RemoveAll(dir)
+		c, err := mixCase(filepath.Join(dir, "out"), bin, arg)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		got, err := l.Run(context.Background(), c, w)
+		if err != nil {
+			t.Errorf("seed %d: way %v: %v", seed, w, err)
+			return
+		}
+		if d := Diff(want[arg], got); d != "" {
+			t.Errorf("seed %d: way %v:\n%s\nlog: %v", seed, w, d, got.Log)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		s.add(got)
+		if got.Fired > 0 {
+			struck++
+		}
+		if w.KillAt > 0 {
+			killed++
+		}
+		if got.Report.Resumed > 0 {
+			resumed++
+		}
+		for _, f := range got.Report.Functions {
+			for r, n := range f.Fallbacks {
+				reasons[r] += n
+			}
+		}
+	}
+	if *oneSeed != 0 {
+		one(*oneSeed)
+		return
+	}
+	var next atomic.Uint64
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for {
+				n := next.Add(1)
+				if n > runs || t.Failed() {
+					return
+				}
+				one(n)
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d runs: %d with a fault that struck, %d with the clones killed, %d resumed; %v; fallbacks by reason %v",
+		runs, struck, killed, resumed, &s, reasons)
+	if n := int(runs); !t.Failed() && (struck < n/3 || resumed < n/20 || s.fallbacks < n/10 || s.offloads < n) {
+		t.Errorf("too little was broken to mean anything")
+	}
+}
