@@ -200,7 +200,7 @@ func (e *wazeroEngine) compile(ctx context.Context, bin []byte) (code wz.Compile
 		ctx = experimental.WithCompilationWorkers(ctx, e.workers)
 	}
 	code, err = e.rt.CompileModule(ctx, bin)
-	if err != nil && strings.Contains(err.Error(), "is disabled") {
+	if err != nil && (strings.Contains(err.Error(), "is disabled") || strings.Contains(err.Error(), "not enabled")) {
 		err = fmt.Errorf("%w: %w", engine.ErrUnsupported, err)
 	}
 	return code, err
