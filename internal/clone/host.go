@@ -20,7 +20,6 @@ import (
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
-	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasm"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
@@ -33,8 +32,8 @@ type Host struct {
 	Peer peer.Config
 	// Tracker is how dirty pages are noticed. Default: the platform's best.
 	Tracker linmem.Tracker
-	// Clocks answers clock and sleep calls of running clones. Default: the system's clocks.
-	Clocks wasi.System
+	// VirtualClock replaces time by a count in running clones; it must be as on the device.
+	VirtualClock bool
 	// Compress tries to compress pages; for links that are slower than the compressor.
 	Compress bool
 	// MaxModule bounds the size of a module in bytes. Default 256 MiB.
@@ -65,9 +64,6 @@ func (h *Host) init() {
 		}
 		if h.Log == nil {
 			h.Log = func(string, ...any) {}
-		}
-		if h.Clocks == nil {
-			h.Clocks = wasi.NewClocks(false)
 		}
 		h.acceptor = &peer.Acceptor{Config: h.Peer, Admit: h.admit, Serve: h.serve}
 	})

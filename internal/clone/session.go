@@ -281,7 +281,7 @@ func (s *session) offload(ctx context.Context, m *wire.Migrate) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	t := &trip{Attempt: a, send: s.send, clocks: s.host.Clocks, news: make(chan struct{}, 1), cancel: cancel}
+	t := &trip{Attempt: a, send: s.send, clocks: wasi.NewClocks(s.host.VirtualClock), news: make(chan struct{}, 1), cancel: cancel}
 	t.credit.Grant(migrate.OutputWindow)
 	t.limit, t.granted = migrate.OutputWindow, migrate.OutputWindow
 	if err := s.enter(t); err != nil {

@@ -149,6 +149,7 @@ func (t *trip) depart(ctx context.Context, args []uint64) error {
 			return err
 		}
 	}
+	c.cfg.Local.Stamp(c.proc.WASI.State)
 	img, err := c.proc.Capture(ctx, c.confirmed)
 	if err != nil {
 		return err

@@ -123,6 +123,18 @@ func (l *System) NewState(args, env []string, seed [32]byte) *wasi.State {
 	return s
 }
 
+// Stamp takes the time into s, as if the process had just read its clocks, so that they go on from now where the
+// process moves to. Virtual clocks do not move by themselves.
+func (l *System) Stamp(s *wasi.State) {
+	if l.clocks.Virtual() {
+		return
+	}
+	req := &wasi.Request{Realtime: s.Clocks[wasi.Realtime], Monotonic: s.Clocks[wasi.Monotonic]}
+	for id := range s.Clocks {
+		s.Clocks[id] = l.clocks.Now(id, req)
+	}
+}
+
 // Issued tells what a handle was issued for, as CheckReturned asks; false if it never was or is closed.
 func (l *System) Issued(handle uint64) (wasi.FD, bool) {
 	h, ok := l.handles[handle]
