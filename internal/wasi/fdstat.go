@@ -81,14 +81,16 @@ func (c *call) fdFilestatSetTimes() Errno {
 	return c.setTimes(1, Request{Op: OpSetTimes, Handle: f.Handle})
 }
 
-// sizable finds the descriptor of argument 0 for a change of length.
-func (c *call) sizable(need Rights) (*FD, Errno) {
+// sizable finds the descriptor of argument 0 for a change of length; readOnly is what one gets that cannot write.
+func (c *call) sizable(need Rights, readOnly Errno) (*FD, Errno) {
 	f := c.p.State.FD(c.u32(0))
 	switch {
 	case f == nil || f.Kind == KindDir:
 		return nil, vfs.EBADF
 	case f.Kind != KindFile:
 		return nil, vfs.EINVAL
+	case f.Base&RightWrite == 0:
+		return nil, readOnly
 	case f.Base&need != need:
 		return nil, vfs.ENOTCAPABLE
 	}
@@ -96,7 +98,7 @@ func (c *call) sizable(need Rights) (*FD, Errno) {
 }
 
 func (c *call) fdFilestatSetSize() Errno {
-	f, e := c.sizable(RightSetSize)
+	f, e := c.sizable(RightSetSize, vfs.EINVAL)
 	if e != vfs.Success {
 		return e
 	}
@@ -107,7 +109,7 @@ func (c *call) fdFilestatSetSize() Errno {
 }
 
 func (c *call) fdAllocate() Errno {
-	f, e := c.sizable(RightAllocate)
+	f, e := c.sizable(RightAllocate, vfs.EBADF)
 	if e != vfs.Success {
 		return e
 	}
