@@ -162,11 +162,13 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 		}
 		rc.Local.Mounts = append(rc.Local.Mounts, local.Mount{FS: dir, Guest: guest, ReadOnly: m.ReadOnly})
 	}
-	if cfg.Cloud != nil && cfg.Offload != OffloadNever {
+	if cfg.Cloud != nil {
 		if err := cfg.Cloud.join(&rc); err != nil {
 			return nil, nil, err
 		}
-		if err := choosePolicy(&rc, cfg, eng); err != nil {
+		if cfg.Offload == OffloadNever {
+			rc.Dial = nil // what join said of NaNs stays, so that runs with and without offloads are equal
+		} else if err := choosePolicy(&rc, cfg, eng); err != nil {
 			return nil, nil, err
 		}
 	}
