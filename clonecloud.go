@@ -198,21 +198,33 @@ func choosePolicy(rc *runner.Config, cfg Config, eng engine.Engine) error {
 		if eng.Name() == interpreterName {
 			speed = 30 // of engines' ratios, the low end; measured values replace it
 		}
-		rc.Policy = func([]analysis.Func) device.Policy { return device.NewAuto(speed) }
+		rc.Policy = func(r *analysis.Report, cands []analysis.Func) device.Policy { return autoPolicy(speed, r, cands) }
 	case OffloadAlways:
 		rc.Wait = time.Minute
-		rc.Policy = func([]analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, 0.01) }
+		rc.Policy = func(*analysis.Report, []analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, 0.01) }
 	case OffloadListed:
 		if len(cfg.Functions) == 0 {
 			return fmt.Errorf("%w: no function is listed to be offloaded", ErrConfig)
 		}
 		rc.Wait = time.Minute
 		rc.Analysis.Only = cfg.Functions
-		rc.Policy = func([]analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, 1) }
+		rc.Policy = func(*analysis.Report, []analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, 1) }
 	default:
 		return fmt.Errorf("%w: offload mode %q", ErrConfig, cfg.Offload)
 	}
 	return nil
+}
+
+// autoPolicy makes the policy `auto`. Of a program by the Go compiler only exports are measured: its other functions
+// return early and are entered again whenever a goroutine gives way, so that their times mean nothing.
+func autoPolicy(speed float64, r *analysis.Report, cands []analysis.Func) device.Policy {
+	a := device.NewAuto(speed)
+	for id, f := range cands {
+		if r.Go && !f.Exported {
+			a.Ignore(uint32(id))
+		}
+	}
+	return a
 }
 
 const interpreterName = "wazero-interpreter"

@@ -241,7 +241,7 @@ func connect(cfg *runner.Config, h *clone.Host, w Way) *link.Network {
 	if w.Deep {
 		cfg.Analysis.Exclude = []string{"_start"}
 	}
-	cfg.Policy = func([]analysis.Func) device.Policy {
+	cfg.Policy = func(*analysis.Report, []analysis.Func) device.Policy {
 		f := device.NewForced(w.Seed, w.First, w.Sample)
 		f.Skip, f.Depth = w.Skip, w.Depth
 		return f

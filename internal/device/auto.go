@@ -56,6 +56,9 @@ func NewAuto(speedup float64) *Auto {
 	return &Auto{Speedup: math.Max(speedup, 0.1), cands: map[uint32]*learned{}, rearm: map[uint32]time.Duration{}}
 }
 
+// Ignore keeps a candidate on the device for good.
+func (a *Auto) Ignore(id uint32) { a.get(id).ignored = true }
+
 func (a *Auto) get(id uint32) *learned {
 	l := a.cands[id]
 	if l == nil {
@@ -68,6 +71,9 @@ func (a *Auto) get(id uint32) *learned {
 // Enter implements Policy.
 func (a *Auto) Enter(id uint32, s Situation) Choice {
 	l := a.get(id)
+	if l.ignored {
+		return Disarm
+	}
 	speed := a.speedup(l)
 	if l.local.n >= fineCalls {
 		// Even an offload that moves nothing costs a round trip.

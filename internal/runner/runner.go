@@ -41,8 +41,8 @@ type Config struct {
 	// Dial reaches a node; nil: everything runs here, and the module is not rewritten but for CanonicalNaN.
 	Dial link.Dialer
 	Peer peer.Config
-	// Policy makes the policy for the chosen candidates; nil: device.Never.
-	Policy   func(cands []analysis.Func) device.Policy
+	// Policy makes the policy for the chosen candidates, whose ids are their positions; nil: device.Never.
+	Policy   func(r *analysis.Report, cands []analysis.Func) device.Policy
 	Analysis analysis.Options
 	// CanonicalNaN gives NaNs one bit pattern on both sides; needed where their engines or architectures differ.
 	CanonicalNaN bool
@@ -217,7 +217,7 @@ func (i *Instance) plan(m *wasm.Module, id wire.ID) (*plan, error) {
 		p.reach = append(p.reach, names)
 	}
 	if cfg.Policy != nil {
-		p.policy = cfg.Policy(chosen)
+		p.policy = cfg.Policy(r, chosen)
 	}
 	options := wire.OptionPoll
 	if cfg.CanonicalNaN {
