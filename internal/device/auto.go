@@ -36,6 +36,7 @@ type learned struct {
 	local, exec    mean
 	up, down, home mean
 	disarms        int
+	ignored        bool
 	failures       int
 	backoffUntil   time.Duration
 }
