@@ -1,0 +1,200 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/clonecloud/clonecloud/bench/programs"
+	"github.com/clonecloud/clonecloud/internal/conformance/corpus"
+	"github.com/clonecloud/clonecloud/internal/engine"
+	"github.com/clonecloud/clonecloud/internal/engine/wazero"
+	"github.com/clonecloud/clonecloud/internal/linmem"
+	"github.com/clonecloud/clonecloud/internal/rewrite"
+	"github.com/clonecloud/clonecloud/internal/vfs"
+	"github.com/clonecloud/clonecloud/internal/wasi/local"
+)
+
+// jobs are the programs for an engine.
+func jobs(o *options, mode wazero.Mode, float bool) ([]*job, error) {
+	var js []*job
+	for _, p := range programs.List() {
+		if !strings.Contains(p.Name, o.filter) || float && !p.Float {
+			continue
+		}
+		arg := p.Compiled
+		if mode == wazero.Interpreter {
+			arg = p.Interpreted
+		}
+		js = append(js, &job{name: p.Name, wasm: programs.Wasm(p.Name), args: []string{p.Name, arg}})
+	}
+	if o.corpus == "" || float || mode == wazero.Interpreter {
+		return js, nil
+	}
+	ps, err := corpus.Programs()
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range ps {
+		if !strings.Contains(p.Name, o.filter) {
+			continue
+		}
+		j, err := corpusJob(o, &p)
+		if err != nil {
+			return nil, err
+		}
+		js = append(js, j)
+	}
+	return js, nil
+}
+
+// corpusJob is a program's first run.
+func corpusJob(o *options, p *corpus.Program) (*job, error) {
+	r := p.Runs[0]
+	file := p.Wasm
+	if r.Wasm != "" {
+		file = r.Wasm
+	}
+	j := &job{name: p.Name, args: r.Args, env: r.Env, exit: r.Exit}
+	var err error
+	if j.wasm, err = os.ReadFile(filepath.Join(o.corpus, file)); err != nil {
+		return nil, err
+	}
+	if r.Stdin != "" {
+		if j.stdin, err = corpus.Input(o.corpus, r.Stdin); err != nil {
+			return nil, err
+		}
+	}
+	for i, d := range p.Dirs {
+		host := filepath.Join(o.scratch, p.Name, fmt.Sprint(i))
+		if err := os.MkdirAll(host, 0o755); err != nil {
+			return nil, err
+		}
+		for name, input := range d.Files {
+			data, err := corpus.Input(o.corpus, input)
+			if err == nil {
+				to := filepath.Join(host, filepath.FromSlash(name))
+				if err = os.MkdirAll(filepath.Dir(to), 0o755); err == nil {
+					err = os.WriteFile(to, data, 0o644)
+				}
+			}
+			if err != nil {
+				return nil, err
+			}
+		}
+		dir, err := vfs.OpenHost(host)
+		if err != nil {
+			return nil, err
+		}
+		j.mount = append(j.mount, local.Mount{FS: dir, Guest: d.Guest})
+	}
+	return j, nil
+}
+
+// pitch is one way to rewrite, to be compared with the plain module.
+type pitch struct {
+	name    string
+	wrap    bool
+	opt     rewrite.Options
+	tracker linmem.Tracker
+}
+
+func wrappers(ctx context.Context, o *options) ([]*table, error) {
+	return compareAll(ctx, o, "wrappers", false, modes, []pitch{
+		{"wrapped", true, rewrite.Options{}, linmem.None},
+		{"wrapped, tracked", true, rewrite.Options{}, linmem.Auto},
+	})
+}
+
+func variants(ctx context.Context, o *options) ([]*table, error) {
+	nan, err := compareAll(ctx, o, "canonical-nan", true, modes, []pitch{
+		{"canonical NaN", false, rewrite.Options{CanonicalNaN: true}, linmem.None},
+	})
+	if err != nil {
+		return nan, err
+	}
+	polls, err := compareAll(ctx, o, "polls", false, modes, []pitch{
+		{"polls", false, rewrite.Options{Poll: rewrite.PollOuterLoops}, linmem.None},
+		{"polls, all loops", false, rewrite.Options{Poll: rewrite.PollAllLoops}, linmem.None},
+	})
+	return append(nan, polls...), err
+}
+
+// compareAll makes a table for each engine: pitches over the plain module.
+func compareAll(ctx context.Context, o *options, name string, float bool, modes []wazero.Mode, ps []pitch) ([]*table, error) {
+	var all []*table
+	for _, mode := range modes {
+		columns := []string{"program", "plain ms", "candidates"}
+		for _, p := range ps {
+			columns = append(columns, p.name, p.name+" low", p.name+" high")
+		}
+		t := newTable(name+"-"+mode.String(), "processor time over the plain module's, with 95 % bounds", columns...)
+		all = append(all, t)
+		js, err := jobs(o, mode, float)
+		if err != nil {
+			return all, err
+		}
+		groups := make([][][]float64, len(ps))
+		for _, j := range js {
+			rs, err := compareOne(ctx, o, t, mode, j, ps)
+			if err != nil {
+				return all, err
+			}
+			for i := range ps {
+				groups[i] = append(groups[i], rs[i])
+			}
+		}
+		row := []any{"geometric mean", "", ""}
+		for _, g := range groups {
+			b := bootstrap(g...)
+			row = append(row, b.mid, b.lo, b.hi)
+		}
+		t.add(row...)
+	}
+	return all, nil
+}
+
+func compareOne(ctx context.Context, o *options, t *table, mode wazero.Mode, j *job, ps []pitch) ([][]float64, error) {
+	eng, err := wazero.New(wazero.Options{Mode: mode})
+	if err != nil {
+		return nil, err
+	}
+	defer eng.Close(ctx)
+	vs, candidates, err := buildAll(ctx, eng, j, ps)
+	if err != nil {
+		return nil, err
+	}
+	times, err := alternate(ctx, o.rounds, j, vs)
+	if err != nil {
+		return nil, err
+	}
+	row := []any{j.name, median(times[0]) * 1e3, candidates}
+	var rs [][]float64
+	for i := range ps {
+		r := ratios(times[0], times[i+1])
+		b := bootstrap(r)
+		row = append(row, b.mid, b.lo, b.hi)
+		rs = append(rs, r)
+	}
+	t.add(row...)
+	return rs, nil
+}
+
+func buildAll(ctx context.Context, eng engine.Engine, j *job, ps []pitch) ([]*variant, int, error) {
+	plain, _, err := build(ctx, eng, "plain", j.wasm, false, rewrite.Options{})
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", j.name, err)
+	}
+	vs, candidates := []*variant{plain}, 0
+	for _, p := range ps {
+		v, n, err := build(ctx, eng, p.name, j.wasm, p.wrap, p.opt)
+		if err != nil {
+			return nil, 0, fmt.Errorf("%s, %s: %w", j.name, p.name, err)
+		}
+		v.tracker = p.tracker
+		vs, candidates = append(vs, v), max(candidates, n)
+	}
+	return vs, candidates, nil
+}
