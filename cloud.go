@@ -3,6 +3,7 @@ package clonecloud
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/clonecloud/clonecloud/internal/clone"
 	"github.com/clonecloud/clonecloud/internal/link"
@@ -71,7 +72,13 @@ func (c *localCloud) Close() error {
 	if c.open() != nil {
 		return nil
 	}
-	ctx := context.Background()
-	c.host.Close(ctx)
-	return c.host.Engine.Close(ctx)
+	ctx, stop := context.WithTimeout(context.Background(), closePatience)
+	defer stop()
+	if err := c.host.Close(ctx); err != nil {
+		return err
+	}
+	return c.host.Engine.Close(context.WithoutCancel(ctx))
 }
+
+// closePatience is how long a clone's code may take to stop.
+const closePatience = time.Second

@@ -75,19 +75,34 @@ func (h *Host) Accept(ctx context.Context, l link.Link) error {
 	return h.acceptor.Accept(ctx, l)
 }
 
-// Close ends all clones and releases compiled code.
-func (h *Host) Close(ctx context.Context) {
+// ErrRunning marks clones whose code does not end: it calls nothing and polls nothing.
+var ErrRunning = errors.New("code of a clone does not end")
+
+// Close ends all clones and releases compiled code. Code that cannot be stopped ends with the process: when ctx is
+// done first, ErrRunning is returned, and neither code nor Engine may be released.
+func (h *Host) Close(ctx context.Context) error {
 	h.init()
-	h.acceptor.Close()
+	ended := make(chan struct{})
+	go func() {
+		h.acceptor.Close()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		return ErrRunning
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	var errs []error
 	for _, p := range h.programs {
 		<-p.done
 		if p.prog != nil {
-			p.prog.Close(ctx)
+			errs = append(errs, p.prog.Close(context.WithoutCancel(ctx)))
 		}
 	}
-	h.programs = map[wire.ID]*programme{}
+	clear(h.programs)
+	return errors.Join(errs...)
 }
 
 // Modules counts the modules that the host holds.
