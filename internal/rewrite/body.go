@@ -133,8 +133,8 @@ func (w *writer) chunk(c *chunk, funcs []wasm.Func) {
 func (w *writer) scan(f uint32, fn *wasm.Func) error {
 	b, in := w.b, &w.in
 	w.edits, w.loops = w.edits[:0], w.loops[:0]
-	w.nan.reset()
-	locals := uint64(len(b.in.Types[fn.Type].Params)) + fn.Body.NumLocals()
+	params := b.in.Types[fn.Type].Params
+	locals := uint64(len(params)) + fn.Body.NumLocals()
 	if locals > math.MaxUint32-uint64(numShapes) {
 		return errors.New("it has too many locals")
 	}
@@ -144,11 +144,14 @@ func (w *writer) scan(f uint32, fn *wasm.Func) error {
 			return err
 		}
 	}
+	if b.opt.CanonicalNaN {
+		w.nan.start(params, fn.Body.Locals, w.numLocals, &w.edits)
+	}
 	loop := int32(-1)
 	r := fn.Body.Reader()
 	for r.Next(in) {
 		if b.opt.CanonicalNaN {
-			w.nan.step(in, &w.edits)
+			w.nan.step(in)
 		}
 		switch in.Op {
 		case wasm.OpLocalGet, wasm.OpLocalSet, wasm.OpLocalTee:
@@ -214,7 +217,9 @@ func (w *writer) scan(f uint32, fn *wasm.Func) error {
 			}
 		}
 	}
-	w.nan.flush(w.edits)
+	if b.opt.CanonicalNaN {
+		w.nan.finish()
+	}
 	return r.Err()
 }
 

@@ -135,16 +135,30 @@ func TestNaNSkipped(t *testing.T) {
 		{"i", "", cat(mul, []any{wasm.OpI32TruncSatF64S}), 0},
 		{"i", "", cat(mul, []any{wasm.OpDrop, wasm.OpI32Const, 1}), 0},
 		{"l", "", cat(mul, []any{wasm.OpI64ReinterpretF64}), 1},
-		{"d", "", cat(mul, []any{wasm.OpF64Neg}, b, []any{wasm.OpF64Add}), 2},
+		{"d", "", cat(mul, []any{wasm.OpF64Neg}, b, []any{wasm.OpF64Add}), 1},
+		{"d", "", cat(mul, []any{wasm.OpF64Neg}), 1},
 		{"d", "", cat(b, mul, []any{wasm.OpF64Copysign}), 1},
-		{"d", "d", cat(mul, []any{wasm.OpLocalTee, 2}, b, []any{wasm.OpF64Add}), 2},
+		{"i", "", cat(mul, b, []any{wasm.OpF64Copysign}, b, []any{wasm.OpF64Eq}), 0},
 		{"f", "", cat(mul, []any{wasm.OpF32DemoteF64}), 1},
-		// Whether the other operand is canonical is not known here.
+		// Locals are as canonical as those who read them need.
+		{"d", "d", cat(mul, []any{wasm.OpLocalTee, 2}, b, []any{wasm.OpF64Add}), 1},
+		{"d", "d", cat(mul, []any{wasm.OpLocalTee, 2}, b, []any{wasm.OpF64Add, wasm.OpDrop, wasm.OpLocalGet, 2}), 1},
+		{"i", "dd", cat(mul, []any{wasm.OpLocalSet, 2, wasm.OpLocalGet, 2, wasm.OpLocalSet, 3, wasm.OpLocalGet, 3}, a,
+			[]any{wasm.OpF64Ge}), 0},
+		{"l", "dd", cat(mul, []any{wasm.OpLocalSet, 2, wasm.OpLocalGet, 2, wasm.OpLocalSet, 3, wasm.OpLocalGet, 3,
+			wasm.OpI64ReinterpretF64}), 1},
+		{"i", "d", cat([]any{wasm.OpLoop, void, wasm.OpLocalGet, 2}, mul, []any{wasm.OpF64Add, wasm.OpLocalTee, 2}, b,
+			[]any{wasm.OpF64Lt, wasm.OpBrIf, 0, wasm.OpEnd, wasm.OpLocalGet, 2}, b, []any{wasm.OpF64Lt}), 0},
+		// So is what is selected.
+		{"i", "", cat(mul, mul, a, b, []any{wasm.OpF64Lt, wasm.OpSelect}, a, []any{wasm.OpF64Lt}), 0},
 		{"d", "", cat(mul, mul, a, b, []any{wasm.OpF64Lt, wasm.OpSelect}), 2},
+		{"d", "", cat(mul, a, a, b, []any{wasm.OpF64Lt, wasm.OpSelect}), 1},
 		// Both halves of a double are looked at as floats of their own.
-		{"v", "", []any{
-			wasm.OpLocalGet, 0, wasm.OpF64x2Splat, wasm.OpF64x2Sqrt, wasm.OpF32x4Sqrt,
-		}, 2},
+		{"v", "", []any{wasm.OpLocalGet, 0, wasm.OpF64x2Splat, wasm.OpF64x2Sqrt, wasm.OpF32x4Sqrt}, 2},
+		{"v", "v", []any{wasm.OpLocalGet, 0, wasm.OpF64x2Splat, wasm.OpF64x2Sqrt, wasm.OpLocalTee, 2, wasm.OpF32x4Sqrt,
+			wasm.OpLocalTee, 2, wasm.OpF32x4Abs, wasm.OpF32x4Sqrt}, 2},
+		{"v", "v", []any{wasm.OpLocalGet, 0, wasm.OpF64x2Splat, wasm.OpF64x2Sqrt, wasm.OpLocalSet, 2, wasm.OpLocalGet, 2,
+			wasm.OpF32x4Sqrt}, 2},
 		// Behind a branch there is no operand left.
 		{"d", "", cat([]any{wasm.OpBlock, byte(wasm.F64)}, mul, []any{wasm.OpBr, 0, wasm.OpEnd}, a, []any{wasm.OpF64Add}), 2},
 		{"d", "", cat([]any{wasm.OpUnreachable, wasm.OpF64Add}), 1},

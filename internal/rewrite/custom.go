@@ -79,7 +79,7 @@ func (b *builder) newNames() *wasm.Names {
 	slices.SortStableFunc(n.Funcs, func(a, c wasm.Naming) int { return cmp.Compare(a.Index, c.Index) })
 	n.Locals = b.withBodies(b.names.Locals)
 	n.Labels = nil
-	if b.opt.Poll == PollNone { // polls add blocks, which count
+	if b.opt.Poll == PollNone && !b.opt.CanonicalNaN { // both add blocks, which count
 		n.Labels = b.withBodies(b.names.Labels)
 	}
 	return &n

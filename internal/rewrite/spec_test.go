@@ -180,6 +180,7 @@ type mode struct {
 	enter    uint64
 	fallBack bool // call.<id> answers so
 	stop     bool // polls call out
+	perturb  bool // arithmetic makes other NaNs
 }
 
 // tally counts what happened in a run over scripts.
@@ -327,6 +328,9 @@ func (k *machine) instantiate(t *testing.T, bin []byte, name string) (api.Module
 	k.man = &res.Manifest
 	k.moved++
 	k.candidates += len(res.Manifest.Candidates)
+	if k.perturb {
+		res.Binary = perturb(t, res.Binary)
+	}
 	host := k.host(t, &res.Manifest)
 	ctx := experimental.WithImportResolver(k.ctx, func(name string) api.Module {
 		if name == rewrite.Module {
@@ -383,8 +387,14 @@ func (k *machine) host(t *testing.T, man *rewrite.Manifest) api.Module {
 		b.NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(f), params, results).Export(export)
 	}
 	one := []byte{wasm.I32}
-	fn(rewrite.ImportEnter, one, one, func(_ context.Context, _ api.Module, stack []uint64) {
+	asked := map[uint64]int{}
+	fn(rewrite.ImportEnter, one, one, func(_ context.Context, mod api.Module, stack []uint64) {
 		k.enters++
+		if id := stack[0]; asked[id] < 20_000 {
+			asked[id]++
+		} else { // for the sake of time
+			mod.ExportedGlobal(man.Candidates[id].Arm).(api.MutableGlobal).Set(0)
+		}
 		if k.log != nil {
 			k.log("enter %d", stack[0])
 		}

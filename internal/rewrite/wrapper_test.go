@@ -92,8 +92,8 @@ func TestTailCalls(t *testing.T) {
 	k.table(f)
 	for _, m := range []mode{{opt: wrapped}, armed(rewrite.EnterPlain), armed(rewrite.EnterLocal), armed(rewrite.EnterClone)} {
 		p := k.run(t, m)
-		p.call("f", u(100_000), 7)
-		if m.arm && p.enters < 100_000 {
+		p.call("f", u(15_000), 7)
+		if m.arm && p.enters < 15_000 {
 			t.Errorf("%d enters", p.enters)
 		}
 	}
