@@ -10,8 +10,8 @@
 //
 // # Goroutines
 //
-// Engine and Module are safe for concurrent use. An Instance belongs to one goroutine at a time, and so do all
-// instances that are linked with each other, since a call may lead from one into another. The exceptions are
+// Engine and Module are safe for concurrent use. An Instance belongs to one goroutine at a time, and so does a whole
+// group of instances, see Config.Link, since a call may lead from one into another. The exceptions are
 // Global.Get and Global.Set, which any goroutine may call while the guest runs: the value is seen soon, but
 // nothing else is ordered by it.
 //
@@ -55,8 +55,9 @@ type Engine interface {
 // Module is compiled code, which many instances may share. Safe for concurrent use.
 type Module interface {
 	// Instantiate resolves the imports, makes memory, tables and globals, applies the segments and runs the start
-	// function, if there is one. Errors: *ImportError, what Config.Memory returned, and, for a segment out
-	// of bounds or from the start function, all that Func.Call returns. After an error there is no instance.
+	// function, if there is one; what that calls finds an instance with a memory, but without exports.
+	// Errors: *ImportError, what Config.Memory returned, and, for a segment out of bounds or from the start function,
+	// all that Func.Call returns. After an error there is no instance.
 	Instantiate(ctx context.Context, cfg Config) (Instance, error)
 	// Close releases the code. Its instances should be closed before.
 	Close(ctx context.Context) error
@@ -68,9 +69,13 @@ type Config struct {
 	// that are not imported cost nothing.
 	Funcs map[string]map[string]HostFunc
 	// Link resolves by module name the imports whose module is not in Funcs: exports (functions, globals,
-	// memories, tables, tags) of other instances of the same engine. Linked instances share a fate: what they own is
-	// released when the last of them is closed, since each may hold functions of all the others.
+	// memories, tables, and on some engines tags) of other instances of the same engine. Linked instances form a group
+	// that shares a fate: what they own is released when the last of them is closed, since each may hold
+	// functions of all the others. All that is linked here must be of one group.
 	Link map[string]Instance
+	// Beside puts the instance in the group of another one, with which it is not linked, so that a third can be
+	// linked with both; nil: in that of the linked instances, or in a new one.
+	Beside Instance
 	// Memory makes the linear memory that the module defines, sizes in bytes, maxSize at most MaxPages pages; nil:
 	// linmem.New with defaults. It may be larger than minSize. The instance owns it from then on.
 	Memory func(minSize, maxSize uint64) (*linmem.Memory, error)
@@ -104,9 +109,11 @@ type Instance interface {
 	// Memory is the (only) memory, defined or imported; nil if there is none. It is the same for the life of the
 	// instance. It must not be grown but through Grow.
 	Memory() *linmem.Memory
-	// Grow does what memory.grow does, sizes in pages: the former size, or false.
+	// Grow does what memory.grow does, sizes in pages: the former size, or false. The memory must be exported by
+	// the instance that defines it.
 	Grow(delta uint32) (uint32, bool)
-	// Close releases the instance; see Config.Link. It fails while the instance runs. A second Close does nothing.
+	// Close releases the instance; see Config.Link. It fails while the instance runs. A second Close does nothing. Globals
+	// of a closed instance must not be used.
 	Close(ctx context.Context) error
 }
 

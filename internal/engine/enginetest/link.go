@@ -144,6 +144,34 @@ func testLink(t *testing.T, s *suite) {
 		// The segments were applied before, and their function works.
 		want(t, a, 3, "indirect", 8, 5, 2)
 	})
+	t.Run("group", func(t *testing.T) {
+		a := instantiate(t, exports, cfg)
+		owner = a
+		d := instantiate(t, exports, cfg)
+		m := &module{}
+		m.importFunc("a", "load", "i:i")
+		m.importFunc("d", "count", ":i")
+		m.fn("both", "i:i", "", "local.get 0; call 0; call 1; i32.add")
+		code := s.compile(t, m)
+		if _, err := code.Instantiate(context.Background(), engine.Config{Link: map[string]engine.Instance{"a": a, "d": d}}); err == nil {
+			t.Error("linked instances of two groups")
+		}
+		if err := d.Close(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		with := cfg
+		with.Beside = d
+		if _, err := exports.Instantiate(context.Background(), with); err == nil {
+			t.Error("joined the group of a closed instance")
+		}
+		with.Beside = a
+		d = instantiate(t, exports, with)
+		want(t, instantiate(t, code, engine.Config{Link: map[string]engine.Instance{"a": a, "d": d}}), 11, "both", 100)
+		mem := d.Memory()
+		if err := d.Close(context.Background()); err != nil || mem.Bytes() == nil {
+			t.Errorf("the memory did not outlive its instance: %v", err)
+		}
+	})
 	t.Run("type", func(t *testing.T) {
 		a := instantiate(t, exports, cfg)
 		owner = a
@@ -168,7 +196,14 @@ func testLinkedTags(t *testing.T, s *suite) {
 	m.Tags = []uint32{m.sig("i")}
 	m.fn("catch", "i:i", "", "block i; try_table catch 0 0; local.get 0; call "+itoa(throw)+"; end; i32.const -1; end")
 	m.fn("miss", "i:i", "", "block i; try_table catch 1 0; local.get 0; call "+itoa(throw)+"; end; i32.const -1; end")
-	b := s.instance(t, m, engine.Config{Link: map[string]engine.Instance{"env": a}})
+	b, err := s.compile(t, m).Instantiate(context.Background(), engine.Config{Link: map[string]engine.Instance{"env": a}})
+	if errors.Is(err, engine.ErrUnsupported) {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeAfter(t, b)
 	want(t, b, 42, "catch", 42)
 	if _, err := call(context.Background(), b, "miss", 42); !errors.As(err, new(*engine.Exception)) {
 		t.Errorf("got %v", err)

@@ -121,15 +121,18 @@ func testStart(t *testing.T, s *suite) {
 		return s.compile(t, m)
 	}
 	seen := 0
-	cfg := host(funcs{"see": hostFunc("i", func(ctx context.Context, inst engine.Instance, stack []uint64) error {
+	cfg := host(funcs{"see": hostFunc("i", func(_ context.Context, inst engine.Instance, stack []uint64) error {
 		seen++
 		if got := inst.Memory().Bytes()[stack[0]]; got != 42 {
 			t.Errorf("memory has %d", got)
 		}
-		return inst.Func("double").Call(ctx, nil)
+		if inst.Func("double") != nil || inst.Global("g") != nil {
+			t.Error("there are exports before the start function has returned")
+		}
+		return nil
 	})})
-	inst := instantiate(t, build("i32.const 0; call 0; i32.const 0; call 0; call 1"), cfg)
-	if got := inst.Global("g").Get(); got != 8 || seen != 2 {
+	inst := instantiate(t, build("i32.const 0; call 0; call 1; i32.const 0; call 0; call 1"), cfg)
+	if got := inst.Global("g").Get(); got != 4 || seen != 2 {
 		t.Errorf("global is %d, seen %d times", got, seen)
 	}
 	_, err := build("i32.const 0; call 0; unreachable").Instantiate(context.Background(), cfg)

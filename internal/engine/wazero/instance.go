@@ -17,7 +17,7 @@ import (
 // instance implements engine.Instance.
 type instance struct {
 	module  *module
-	mod     api.Module // nil until wazero has it; see host
+	mod     api.Module // nil until the start function has returned
 	mem     *linmem.Memory
 	ownsMem bool
 	fns     map[string]*function
@@ -36,7 +36,7 @@ type instance struct {
 	armed      <-chan struct{} // Done of the innermost context that is watched
 
 	closed bool
-	group  *group   // guarded by the engine's mu
+	group  *group   // its contents guarded by the engine's mu
 	owned  []closer // in the order in which they were made
 }
 
@@ -45,36 +45,33 @@ type closer interface{ Close(context.Context) error }
 // group is a set of instances that are linked with each other, directly or not. What they own lives as long as one of
 // them: tables may hold functions of each, and wazero unmaps the memory of all with the first.
 type group struct {
-	into  *group // the group that this one became part of, or nil
 	live  int
 	owned []closer
 	mems  []*linmem.Memory
 }
 
-func (g *group) root() *group {
-	for g.into != nil {
-		g = g.into
-	}
-	return g
-}
-
-// join puts an instance in one group with those that it is linked with.
-func (e *wazeroEngine) join(in *instance, links map[string]*instance) {
+// join puts an instance in the group of those that it is linked with.
+func (e *wazeroEngine) join(in *instance, links map[string]*instance, beside engine.Instance) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	in.group = &group{live: 1}
-	g := in.group
-	for _, other := range links {
-		o := other.group.root()
-		if o == g {
-			continue
+	if beside != nil {
+		other, ok := beside.(*instance)
+		if !ok || other.module.eng != e || other.closed {
+			return errors.New("the instance beside is closed or of another engine")
 		}
-		o.live += g.live
-		o.owned = append(o.owned, g.owned...)
-		o.mems = append(o.mems, g.mems...)
-		*g = group{into: o}
-		g = o
+		in.group = other.group
 	}
+	for name, other := range links {
+		if in.group != nil && in.group != other.group {
+			return fmt.Errorf("linked instance %q is of another group", name)
+		}
+		in.group = other.group
+	}
+	if in.group == nil {
+		in.group = &group{}
+	}
+	in.group.live++
+	return nil
 }
 
 // Close implements engine.Instance.
@@ -88,10 +85,7 @@ func (in *instance) Close(ctx context.Context) error {
 	in.closed = true
 	e := in.module.eng
 	e.mu.Lock()
-	if in.group == nil {
-		in.group = &group{live: 1}
-	}
-	g := in.group.root()
+	g := in.group
 	g.live--
 	g.owned = append(g.owned, in.owned...)
 	if in.ownsMem {
@@ -99,8 +93,7 @@ func (in *instance) Close(ctx context.Context) error {
 	}
 	var release group
 	if g.live == 0 {
-		release = *g
-		*g = group{}
+		release, *g = *g, group{}
 	}
 	e.mu.Unlock()
 	in.owned = nil
@@ -175,11 +168,7 @@ func narrow(types []byte) []int {
 func (in *instance) host(f engine.HostFunc) api.GoModuleFunction {
 	params, results := narrow(f.Params), narrow(f.Results)
 	slots := max(len(f.Params), len(f.Results))
-	return api.GoModuleFunc(func(ctx context.Context, caller api.Module, stack []uint64) {
-		if in.mod == nil {
-			// In the start function, before wazero has returned the module.
-			in.mod = caller
-		}
+	return api.GoModuleFunc(func(ctx context.Context, _ api.Module, stack []uint64) {
 		if in.stops.Load() != 0 {
 			panic(&hostError{in.stopped(ctx)})
 		}

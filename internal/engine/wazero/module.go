@@ -73,11 +73,13 @@ func (m *module) instantiate(ctx context.Context, cfg engine.Config) (*instance,
 	if err != nil {
 		return nil, err
 	}
-	hosts, err := in.hostModules(cfg.Funcs)
-	if err != nil {
+	if err := m.eng.join(in, links, cfg.Beside); err != nil {
 		return nil, err
 	}
-	m.eng.join(in, links)
+	hosts, err := in.hostModules(cfg.Funcs)
+	if err != nil {
+		return nil, errors.Join(err, in.Close(ctx))
+	}
 	if err := in.start(ctx, cfg, links, hosts); err != nil {
 		// A linked table may hold functions of this instance even so: its memory lives on with the others.
 		return nil, errors.Join(err, in.Close(ctx))
@@ -178,12 +180,12 @@ func (in *instance) hostModules(funcs map[string]map[string]engine.HostFunc) (ma
 	for name, b := range builders {
 		code, err := b.Compile(ctx)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("compile host module %q: %w", name, err), in.Close(ctx))
+			return nil, fmt.Errorf("compile host module %q: %w", name, err)
 		}
 		in.owned = append(in.owned, code)
 		mod, err := in.module.eng.rt.InstantiateModule(ctx, code, wz.NewModuleConfig().WithName(""))
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("instantiate host module %q: %w", name, err), in.Close(ctx))
+			return nil, fmt.Errorf("instantiate host module %q: %w", name, err)
 		}
 		in.owned = append(in.owned, mod)
 		hosts[name] = mod
