@@ -24,7 +24,7 @@ const chunkSize = 64 << 10
 // bodies rewrites the bodies of in into out.Funcs, some at the same time. What a body becomes depends on that body
 // and the plan alone, so the result does not depend on the number of workers.
 func (b *builder) bodies() (findings, error) {
-	funcs := make([]wasm.Func, len(b.in.Funcs), len(b.in.Funcs)+2*len(b.ids)+2*len(b.globals)+len(b.in.Data))
+	funcs := make([]wasm.Func, len(b.in.Funcs), len(b.in.Funcs)+3*len(b.ids)+2*len(b.globals)+len(b.in.Data))
 	copy(funcs, b.in.Funcs)
 
 	var chunks []chunk
@@ -162,7 +162,7 @@ func (w *writer) scan(f uint32, fn *wasm.Func) error {
 			if !exists(in.Index, b.sig) {
 				return fmt.Errorf("function %d at offset %d does not exist", in.Index, in.Pos)
 			}
-			if in.Op == wasm.OpRefFunc && b.declared != nil && !b.declared[in.Index] {
+			if in.Op == wasm.OpRefFunc && !b.declared[in.Index] {
 				return fmt.Errorf("function %d at offset %d is not declared as a reference", in.Index, in.Pos)
 			}
 			w.function(f)

@@ -38,6 +38,7 @@ func FuzzRewrite(f *testing.F) {
 		if err != nil {
 			return
 		}
+		rewrite.WhyLocal(m)
 		invalid := validate.Module(m)
 		res, err := rewrite.Rewrite(m, withCandidates(m, options[int(i)%len(options)]))
 		if stay := (*rewrite.StayError)(nil); errors.As(err, &stay) {

@@ -69,10 +69,7 @@ func Rewrite(m *wasm.Module, opt Options) (*Result, error) {
 	if reason := whyShape(m); reason != "" {
 		return nil, &StayError{reason}
 	}
-	b := &builder{in: m, out: *m, opt: opt, sig: m.FuncTypeIndices(), globals: m.GlobalTypes()}
-	b.imports = uint32(len(b.sig) - len(m.Funcs))
-	// What is malformed there was skipped by the decoder of names, and is dropped with the section's old form.
-	b.names, _ = m.Names()
+	b := newBuilder(m, opt)
 	if err := b.check(); err != nil {
 		return nil, err
 	}
@@ -118,6 +115,13 @@ type builder struct {
 	dropped            []uint32 // by data segment: the global that says whether it was dropped; 0: it never is
 
 	added []wasm.Naming // names of functions that were added, by new index
+}
+
+func newBuilder(m *wasm.Module, opt Options) *builder {
+	b := &builder{in: m, out: *m, opt: opt, sig: m.FuncTypeIndices(), globals: m.GlobalTypes()}
+	b.imports = uint32(len(b.sig) - len(m.Funcs))
+	b.names, _ = m.Names() // of a malformed section what comes before the fault
+	return b
 }
 
 // plan lays out what is added to the index spaces of functions and globals, and adds the imports and globals.

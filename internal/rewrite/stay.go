@@ -21,13 +21,13 @@ func WhyLocal(m *wasm.Module) string {
 	if reason := whyShape(m); reason != "" {
 		return reason
 	}
-	b := &builder{in: m, sig: m.FuncTypeIndices(), globals: m.GlobalTypes(), names: &wasm.Names{}}
-	b.names, _ = m.Names()
-	b.imports = uint32(len(b.sig) - len(m.Funcs))
-	b.out.Funcs = m.Funcs
+	b := newBuilder(m, Options{})
+	if err := b.check(); err != nil {
+		return "it is invalid: " + err.Error()
+	}
 	found, err := b.bodies()
 	if err != nil {
-		return "its code cannot be decoded: " + err.Error()
+		return "it is invalid: " + err.Error()
 	}
 	return found.stay
 }
