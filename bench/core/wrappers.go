@@ -9,7 +9,6 @@ import (
 
 	"github.com/clonecloud/clonecloud/bench/programs"
 	"github.com/clonecloud/clonecloud/internal/conformance/corpus"
-	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/engine/wazero"
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
@@ -96,28 +95,28 @@ func corpusJob(o *options, p *corpus.Program) (*job, error) {
 // pitch is one way to rewrite, to be compared with the plain module.
 type pitch struct {
 	name    string
-	wrap    bool
+	how     wrapping
 	opt     rewrite.Options
 	tracker linmem.Tracker
 }
 
 func wrappers(ctx context.Context, o *options) ([]*table, error) {
 	return compareAll(ctx, o, "wrappers", false, modes, []pitch{
-		{"wrapped", true, rewrite.Options{}, linmem.None},
-		{"wrapped, tracked", true, rewrite.Options{}, linmem.Auto},
+		{"wrapped", wrap, rewrite.Options{}, linmem.None},
+		{"wrapped, tracked", wrap, rewrite.Options{}, linmem.Auto},
 	})
 }
 
 func variants(ctx context.Context, o *options) ([]*table, error) {
 	nan, err := compareAll(ctx, o, "canonical-nan", true, modes, []pitch{
-		{"canonical NaN", false, rewrite.Options{CanonicalNaN: true}, linmem.None},
+		{"canonical NaN", ignore, rewrite.Options{CanonicalNaN: true}, linmem.None},
 	})
 	if err != nil {
 		return nan, err
 	}
 	polls, err := compareAll(ctx, o, "polls", false, modes, []pitch{
-		{"polls", false, rewrite.Options{Poll: rewrite.PollOuterLoops}, linmem.None},
-		{"polls, all loops", false, rewrite.Options{Poll: rewrite.PollAllLoops}, linmem.None},
+		{"polls", ignore, rewrite.Options{Poll: rewrite.PollOuterLoops}, linmem.None},
+		{"polls, all loops", ignore, rewrite.Options{Poll: rewrite.PollAllLoops}, linmem.None},
 	})
 	return append(nan, polls...), err
 }
@@ -126,11 +125,12 @@ func variants(ctx context.Context, o *options) ([]*table, error) {
 func compareAll(ctx context.Context, o *options, name string, float bool, modes []wazero.Mode, ps []pitch) ([]*table, error) {
 	var all []*table
 	for _, mode := range modes {
-		columns := []string{"program", "plain ms", "candidates"}
+		columns := []string{"program", "plain ms", "by place", "candidates"}
 		for _, p := range ps {
 			columns = append(columns, p.name, p.name+" low", p.name+" high")
 		}
 		t := newTable(name+"-"+mode.String(), "processor time over the plain module's, with 95 % bounds", columns...)
+		t.note("by place: the plain module's slowest median over its fastest, of %d places in the processor's lines.", places)
 		all = append(all, t)
 		js, err := jobs(o, mode, float)
 		if err != nil {
@@ -143,10 +143,10 @@ func compareAll(ctx context.Context, o *options, name string, float bool, modes 
 				return all, err
 			}
 			for i := range ps {
-				groups[i] = append(groups[i], rs[i])
+				groups[i] = append(groups[i], rs[i]...)
 			}
 		}
-		row := []any{"geometric mean", "", ""}
+		row := []any{"geometric mean", "", "", ""}
 		for _, g := range groups {
 			b := bootstrap(g...)
 			row = append(row, b.mid, b.lo, b.hi)
@@ -156,45 +156,51 @@ func compareAll(ctx context.Context, o *options, name string, float bool, modes 
 	return all, nil
 }
 
-func compareOne(ctx context.Context, o *options, t *table, mode wazero.Mode, j *job, ps []pitch) ([][]float64, error) {
+// compareOne gives for each pitch the ratios at each place.
+func compareOne(ctx context.Context, o *options, t *table, mode wazero.Mode, j *job, ps []pitch) ([][][]float64, error) {
 	eng, err := wazero.New(wazero.Options{Mode: mode})
 	if err != nil {
 		return nil, err
 	}
 	defer eng.Close(ctx)
-	vs, candidates, err := buildAll(ctx, eng, j, ps)
-	if err != nil {
-		return nil, err
+	at := places
+	if mode == wazero.Interpreter {
+		at = 1 // its code is data
+	}
+	var vs []*variant
+	candidates := 0
+	for place := range at {
+		bin, err := shift(j.wasm, place)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", j.name, err)
+		}
+		for _, p := range append([]pitch{{name: "plain", tracker: linmem.None}}, ps...) {
+			v, n, err := build(ctx, eng, p.name, bin, p.how, p.opt)
+			if err != nil {
+				return nil, fmt.Errorf("%s, %s: %w", j.name, p.name, err)
+			}
+			v.tracker = p.tracker
+			vs, candidates = append(vs, v), max(candidates, n)
+		}
 	}
 	times, err := alternate(ctx, o.rounds, j, vs)
 	if err != nil {
 		return nil, err
 	}
-	row := []any{j.name, median(times[0]) * 1e3, candidates}
-	var rs [][]float64
+	rs := make([][][]float64, len(ps))
+	var plain []float64
+	for place := range at {
+		base := times[place*(len(ps)+1):]
+		plain = append(plain, median(base[0]))
+		for i := range ps {
+			rs[i] = append(rs[i], ratios(base[0], base[i+1]))
+		}
+	}
+	row := []any{j.name, median(plain) * 1e3, quantile(plain, 1) / quantile(plain, 0), candidates}
 	for i := range ps {
-		r := ratios(times[0], times[i+1])
-		b := bootstrap(r)
+		b := bootstrap(rs[i]...)
 		row = append(row, b.mid, b.lo, b.hi)
-		rs = append(rs, r)
 	}
 	t.add(row...)
 	return rs, nil
-}
-
-func buildAll(ctx context.Context, eng engine.Engine, j *job, ps []pitch) ([]*variant, int, error) {
-	plain, _, err := build(ctx, eng, "plain", j.wasm, false, rewrite.Options{})
-	if err != nil {
-		return nil, 0, fmt.Errorf("%s: %w", j.name, err)
-	}
-	vs, candidates := []*variant{plain}, 0
-	for _, p := range ps {
-		v, n, err := build(ctx, eng, p.name, j.wasm, p.wrap, p.opt)
-		if err != nil {
-			return nil, 0, fmt.Errorf("%s, %s: %w", j.name, p.name, err)
-		}
-		v.tracker = p.tracker
-		vs, candidates = append(vs, v), max(candidates, n)
-	}
-	return vs, candidates, nil
 }

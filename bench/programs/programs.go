@@ -23,15 +23,15 @@ type Program struct {
 func List() []Program {
 	return []Program{
 		{"nbody", "700000", "8000", true},
-		{"mandelbrot", "550", "60", true},
-		{"sha256", "120", "2", false},
-		{"matmul", "190", "32", true},
-		{"quicksort", "350000", "5000", false},
-		{"fib", "33", "23", false},
-		{"queens", "11", "7", false},
-		{"trees", "24", "2", false},
-		{"dispatch", "1500", "20", false},
-		{"lines", "500", "4", false},
+		{"mandelbrot", "800", "70", true},
+		{"sha256", "100", "1", false},
+		{"matmul", "256", "56", true},
+		{"quicksort", "250000", "5000", false},
+		{"fib", "35", "25", false},
+		{"queens", "13", "10", false},
+		{"trees", "60", "6", false},
+		{"dispatch", "400", "12", false},
+		{"lines", "1000", "10", false},
 	}
 }
 
