@@ -153,8 +153,7 @@ func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 	f.Calls++
 	if c.replay.Replaying() {
 		f.Kept["replaying"]++
-		c.push(id, false)
-		return rewrite.EnterLocal
+		return c.local(id)
 	}
 	if n := c.cfg.Cloud.ready(); n != nil || !c.waited && c.cfg.Wait > 0 {
 		if n == nil {
@@ -192,6 +191,15 @@ func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 		f.Kept["no clone"]++
 	} else {
 		f.Kept["policy"]++
+	}
+	return c.local(id)
+}
+
+// local lets a call run here and report its return. Where the module makes tail calls, a call around which another
+// one runs here does not report: waiting for its return would make a chain of tail calls grow the stack.
+func (c *Controller) local(id uint32) uint64 {
+	if c.proc.Manifest.TailCalls && len(c.frames) > 0 {
+		return rewrite.EnterPlain
 	}
 	c.push(id, false)
 	return rewrite.EnterLocal
