@@ -19,7 +19,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"runtime"
 	"time"
 
@@ -62,67 +61,6 @@ var (
 	ErrConfig = errors.New("cannot use configuration")
 )
 
-// EngineKind says how WebAssembly is executed.
-type EngineKind string
-
-// The kinds of engines.
-const (
-	EngineAuto        EngineKind = ""            // a compiler where the platform has one
-	EngineCompiler    EngineKind = "compiler"    // machine code
-	EngineInterpreter EngineKind = "interpreter" // everywhere, 50 to 180 times slower
-)
-
-// OffloadMode says when functions move.
-type OffloadMode string
-
-// The modes.
-const (
-	OffloadAuto   OffloadMode = "auto"   // where it is measured or bounded to pay
-	OffloadNever  OffloadMode = "never"  // never
-	OffloadAlways OffloadMode = "always" // whenever possible: for tests
-	OffloadListed OffloadMode = "listed" // the functions of Config.Functions, always
-)
-
-// Mount is a directory of the host that the guest may use.
-type Mount struct {
-	Host     string
-	Guest    string // the name the guest sees; "" means Host
-	ReadOnly bool
-}
-
-// Config says what to run. Only Module is needed; a zero field means what it says there.
-type Config struct {
-	Module    []byte // in the binary format
-	Args, Env []string
-	Mounts    []Mount
-	// Stdin is empty, Stdout and Stderr are discarded when nil.
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
-	// Invoke names an export to call in place of _start, with Params as its arguments (raw 64-bit slots).
-	Invoke string
-	Params []uint64
-
-	Engine EngineKind // of the device; default: compiler where there is one
-	// CacheDir keeps compiled code between runs; "" keeps none.
-	CacheDir string
-	// Cloud has the clones; nil: everything runs here.
-	Cloud   Cloud
-	Offload OffloadMode // default: OffloadAuto
-	// Functions are those that OffloadListed sends, by name or as #index.
-	Functions []string
-	// KeepLocal names functions that never leave the device, nor what may call them.
-	KeepLocal []string
-	// Seed makes random numbers of guest and sampling repeatable; 0: from the system.
-	Seed uint64
-	// VirtualClock replaces time by a count, so that runs with equal input are equal.
-	VirtualClock bool
-	// Interruptible lets a cancelled context end code that calls nothing, at the cost of a few percent.
-	Interruptible bool
-
-	// Log is told what a person should know, in one line each; Trace every decision. Default: nothing.
-	Log, Trace func(format string, args ...any)
-}
-
 // startWait is how long the first candidate waits for its clone: a part of what a start may cost.
 const startWait = 40 * time.Millisecond
 
@@ -134,6 +72,9 @@ func Run(ctx context.Context, cfg Config) (*Report, error) {
 
 // RunResults is Run, and gives the results of Config.Invoke as raw 64-bit slots.
 func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, nil, err
+	}
 	eng, err := newEngine(cfg.Engine, cfg.CacheDir)
 	if err != nil {
 		return nil, nil, err
@@ -168,12 +109,15 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 		}
 		if cfg.Offload == OffloadNever {
 			rc.Dial = nil // what join said of NaNs stays, so that runs with and without offloads are equal
-		} else if err := choosePolicy(&rc, cfg, eng); err != nil {
-			return nil, nil, err
+		} else {
+			choosePolicy(&rc, cfg, eng)
 		}
 	}
 	r, err := runner.Run(ctx, rc)
 	if r == nil {
+		if errors.Is(err, analysis.ErrNoFunction) {
+			err = fmt.Errorf("%w: %w", ErrConfig, err)
+		}
 		return nil, nil, err
 	}
 	return &r.Report, r.Results, err
@@ -190,7 +134,7 @@ func seed(dst *[32]byte, n uint64) error {
 	return nil
 }
 
-func choosePolicy(rc *runner.Config, cfg Config, eng engine.Engine) error {
+func choosePolicy(rc *runner.Config, cfg Config, eng engine.Engine) {
 	switch cfg.Offload {
 	case OffloadAuto, "":
 		rc.Wait = startWait
@@ -203,16 +147,10 @@ func choosePolicy(rc *runner.Config, cfg Config, eng engine.Engine) error {
 		rc.Wait = time.Minute
 		rc.Policy = func(*analysis.Report, []analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, 0.01) }
 	case OffloadListed:
-		if len(cfg.Functions) == 0 {
-			return fmt.Errorf("%w: no function is listed to be offloaded", ErrConfig)
-		}
 		rc.Wait = time.Minute
 		rc.Analysis.Only = cfg.Functions
 		rc.Policy = func(*analysis.Report, []analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, 1) }
-	default:
-		return fmt.Errorf("%w: offload mode %q", ErrConfig, cfg.Offload)
 	}
-	return nil
 }
 
 // autoPolicy makes the policy `auto`. Of a program by the Go compiler only exports are measured: its other functions

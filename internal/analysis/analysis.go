@@ -6,6 +6,7 @@
 package analysis
 
 import (
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -42,6 +43,9 @@ const (
 	DefaultMaxCandidates = 256
 	DefaultMinWeight     = 500
 )
+
+// ErrNoFunction marks a name in Options that no function of the module has.
+var ErrNoFunction = errors.New("no function is named")
 
 // Report is what Analyze found.
 type Report struct {
@@ -140,7 +144,7 @@ func (p *program) find(name string) ([]uint32, error) {
 		found = append(found, e.Index)
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("no function is named %q", name)
+		return nil, fmt.Errorf("%w %q", ErrNoFunction, name)
 	}
 	return found, nil
 }

@@ -193,7 +193,10 @@ func (i *Instance) plan(m *wasm.Module, id wire.ID) (*plan, error) {
 		return "calls a host function that is not declared by value"
 	}
 	r, err := analysis.Analyze(m, opt)
-	if err != nil {
+	switch {
+	case errors.Is(err, analysis.ErrNoFunction):
+		return nil, err // the fault is in the configuration
+	case err != nil:
 		return nil, fmt.Errorf("%w: %w", ErrModule, err)
 	}
 	if p.report.Stay = r.Stay; r.Stay != "" || len(r.Candidates) == 0 {

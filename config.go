@@ -1,0 +1,121 @@
+package clonecloud
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// EngineKind says how WebAssembly is executed.
+type EngineKind string
+
+// The kinds of engines.
+const (
+	EngineAuto        EngineKind = ""            // a compiler where the platform has one
+	EngineCompiler    EngineKind = "compiler"    // machine code
+	EngineInterpreter EngineKind = "interpreter" // everywhere, 50 to 180 times slower
+)
+
+// OffloadMode says when functions move.
+type OffloadMode string
+
+// The modes.
+const (
+	OffloadAuto   OffloadMode = "auto"   // where it is measured or bounded to pay
+	OffloadNever  OffloadMode = "never"  // never
+	OffloadAlways OffloadMode = "always" // whenever possible: for tests
+	OffloadListed OffloadMode = "listed" // the functions of Config.Functions, always
+)
+
+// Mount is a directory of the host that the guest may use.
+type Mount struct {
+	Host     string
+	Guest    string // the name the guest sees; "" means Host
+	ReadOnly bool
+}
+
+// Config says what to run. Only Module is needed; for each other field the zero value is a choice, as it says there.
+type Config struct {
+	Module []byte // in the binary format
+	// Args are the program's arguments, its name first; default: just "main.wasm". Env has entries "NAME=VALUE".
+	Args, Env []string
+	Mounts    []Mount
+	// Stdin is empty, Stdout and Stderr are discarded when nil.
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// Invoke names an export to call in place of _start, with Params as its arguments, in raw 64-bit slots:
+	// ExportSignature helps with them.
+	Invoke string
+	Params []uint64
+
+	Engine EngineKind // of the device; default: compiler where there is one
+	// CacheDir keeps compiled code between runs; "" keeps none.
+	CacheDir string
+	// Cloud has the clones; nil: everything runs here, and Offload may not ask for more.
+	Cloud   Cloud
+	Offload OffloadMode // default: OffloadAuto
+	// Functions are those that OffloadListed sends, by name or as "#12". Those that may not move stay.
+	Functions []string
+	// KeepLocal names functions that never leave the device, nor what may call them.
+	KeepLocal []string
+	// Seed makes random numbers of guest and sampling repeatable; 0: from the system.
+	Seed uint64
+	// VirtualClock replaces time by a count, so that runs with equal input are equal.
+	VirtualClock bool
+	// Interruptible lets a cancelled context end code that calls nothing, at the cost of a few percent.
+	Interruptible bool
+
+	// Log is told what a person should know, in one line each; Trace every decision. Default: nothing.
+	Log, Trace func(format string, args ...any)
+}
+
+// validate lists every fault of the configuration that can be seen without running anything.
+func (c *Config) validate() error {
+	var faults []string
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
+	if c.Module == nil {
+		fault("no module")
+	}
+	if !c.Engine.known() {
+		fault("no engine %q: there are compiler and interpreter", c.Engine)
+	}
+	switch c.Offload {
+	case OffloadAuto, "", OffloadNever:
+	case OffloadAlways, OffloadListed:
+		if c.Cloud == nil {
+			fault("offload mode %q needs a cloud", c.Offload)
+		}
+	default:
+		fault("no offload mode %q: there are auto, never, always and listed", c.Offload)
+	}
+	if (c.Offload == OffloadListed) != (len(c.Functions) > 0) {
+		fault("functions are listed if, and only if, the offload mode is listed")
+	}
+	if c.Invoke == "" && len(c.Params) > 0 {
+		fault("parameters without an export to invoke")
+	}
+	for _, a := range c.Args {
+		if strings.ContainsRune(a, 0) {
+			fault("argument %q has a zero byte", a)
+		}
+	}
+	for _, e := range c.Env {
+		if name, _, ok := strings.Cut(e, "="); !ok || name == "" || strings.ContainsRune(e, 0) {
+			fault("variable %q is not NAME=VALUE", e)
+		}
+	}
+	for _, m := range c.Mounts {
+		if m.Host == "" {
+			fault("a directory to mount has no name")
+		}
+	}
+	if faults == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrConfig, errors.New(strings.Join(faults, "; ")))
+}
+
+func (k EngineKind) known() bool {
+	return k == EngineAuto || k == EngineCompiler || k == EngineInterpreter
+}
