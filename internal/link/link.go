@@ -38,6 +38,12 @@ type Link interface {
 	Close() error
 }
 
+// TrySender is a Link that can tell whether Send would have to wait. All links in memory are.
+type TrySender interface {
+	// TrySend does what Send does if that is possible at once; false: it is not, and the frame has not been sent.
+	TrySend(frame []byte) (bool, error)
+}
+
 // Dialer makes a new link to the same peer; it is called again after a cut.
 type Dialer func(ctx context.Context) (Link, error)
 
@@ -56,6 +62,8 @@ type pipeEnd struct{ out, in *queue }
 func (p *pipeEnd) Send(ctx context.Context, frame []byte) error {
 	return p.out.push(ctx, queued{frame: frame})
 }
+func (p *pipeEnd) TrySend(frame []byte) (bool, error) { return p.out.tryPush(queued{frame: frame}) }
+
 func (p *pipeEnd) Recv(ctx context.Context) ([]byte, error) { return p.in.pop(ctx) }
 
 func (p *pipeEnd) Close() error {

@@ -188,6 +188,23 @@ func (e *pairEnd) Close() error {
 func (e *pairEnd) Send(ctx context.Context, frame []byte) error {
 	e.mu[e.dir].Lock()
 	defer e.mu[e.dir].Unlock()
+	return e.send(ctx, frame)
+}
+
+// TrySend sees to it that there is room for all that a fault may make of the frame.
+func (e *pairEnd) TrySend(frame []byte) (bool, error) {
+	if !e.mu[e.dir].TryLock() {
+		return false, nil
+	}
+	defer e.mu[e.dir].Unlock()
+	if !e.q[e.dir].free(2*len(frame) + len(e.held[e.dir])) {
+		return false, nil
+	}
+	return true, e.send(context.Background(), frame)
+}
+
+// send is Send. Preconditions: e.mu is held for this direction.
+func (e *pairEnd) send(ctx context.Context, frame []byte) error {
 	q := e.q[e.dir]
 	copies, swap, after := 1, false, false
 	for _, f := range e.n.strike(e.dir, frame) {

@@ -96,6 +96,13 @@ func (q *queue) tryPush(f queued) (done bool, err error) {
 	return true, nil
 }
 
+// free tells whether n more bytes can be pushed without waiting.
+func (q *queue) free(n int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err != nil || q.ended || q.dead || q.bytes+n <= q.capacity
+}
+
 func (q *queue) pop(ctx context.Context) ([]byte, error) {
 	for {
 		if err := ctx.Err(); err != nil {

@@ -2,7 +2,9 @@ package peer
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/clonecloud/clonecloud/internal/link"
@@ -20,11 +22,15 @@ type Acceptor struct {
 
 	mu       sync.Mutex
 	sessions map[wire.Token]*Endpoint // guarded by mu
+	closed   bool                     // guarded by mu
 	wg       sync.WaitGroup
 }
 
-// Accept takes a link whose first frame is yet to come. It blocks until that is answered.
+// Accept takes a link whose first frame is yet to come. It blocks until that is answered; whoever says nothing is
+// not waited for longer than Config.Dead.
 func (a *Acceptor) Accept(ctx context.Context, l link.Link) error {
+	ctx, stop := context.WithTimeout(ctx, a.Config.withDefaults().Dead)
+	defer stop()
 	f, err := l.Recv(ctx)
 	if err != nil {
 		l.Close()
@@ -32,103 +38,121 @@ func (a *Acceptor) Accept(ctx context.Context, l link.Link) error {
 	}
 	h, m, err := wire.Decode(f)
 	hello, ok := m.(*wire.Hello)
-	if err == nil && !ok {
+	switch {
+	case errors.Is(err, wire.ErrCorrupt):
+		l.Close() // a bad link, not a bad device: no word that would end the conversation
+		return fmt.Errorf("await hello: %w", err)
+	case err != nil:
+	case !ok:
 		err = fmt.Errorf("%w: %v in place of hello", wire.ErrProtocol, m.Type())
-	}
-	if err == nil && hello.Version != wire.Version {
+	case hello.Version != wire.Version:
 		err = &RefusedError{wire.CodeVersion, fmt.Sprintf("version %d, this side speaks %d", hello.Version, wire.Version)}
+	case hello.Resume:
+		err = a.resume(l, h.Ack, hello)
+	default:
+		err = a.begin(ctx, l, hello)
 	}
 	if err != nil {
-		return a.refuse(ctx, l, err)
+		a.refuse(ctx, l, err)
 	}
-	if hello.Resume {
-		return a.resume(ctx, l, h.Ack, hello)
-	}
-	return a.begin(ctx, l, hello)
+	return err
 }
 
-func (a *Acceptor) resume(ctx context.Context, l link.Link, ack uint64, hello *wire.Hello) error {
+// resume goes on with a conversation. After an error the link is not in use; likewise begin.
+func (a *Acceptor) resume(l link.Link, ack uint64, hello *wire.Hello) error {
 	a.mu.Lock()
 	e := a.sessions[hello.Session]
 	a.mu.Unlock()
-	if e == nil {
-		return a.refuse(ctx, l, &RefusedError{wire.CodeUnknown, "no such session"})
+	if e == nil || e.Err() != nil {
+		return &RefusedError{wire.CodeUnknown, "no such session"}
 	}
 	e.mu.Lock()
 	received := e.session.Received()
 	e.mu.Unlock()
 	f, err := wire.Encode(0, received, &wire.Welcome{Version: wire.Version, Session: hello.Session, HaveModule: true, Resumed: true})
 	if err != nil {
-		return a.refuse(ctx, l, err)
+		return err
 	}
-	if err := e.resume(l, ack, f); err != nil {
-		return fmt.Errorf("resume session: %w", err)
-	}
-	return nil
+	return e.resume(l, ack, f)
 }
 
 func (a *Acceptor) begin(ctx context.Context, l link.Link, hello *wire.Hello) error {
 	welcome, err := a.Admit(hello)
 	if err != nil {
-		return a.refuse(ctx, l, err)
+		return err
 	}
 	f, err := wire.Encode(0, 0, welcome)
 	if err != nil {
-		return a.refuse(ctx, l, err)
+		return err
 	}
 	e := newEndpoint(a.Config)
-	a.mu.Lock()
-	if a.sessions == nil {
-		a.sessions = map[wire.Token]*Endpoint{}
+	if err := a.register(hello.Session, e); err != nil {
+		e.over()
+		return err
 	}
-	if a.sessions[hello.Session] != nil {
-		a.mu.Unlock()
-		return a.refuse(ctx, l, &RefusedError{wire.CodeProtocol, "session exists already"})
-	}
-	a.sessions[hello.Session] = e
-	a.wg.Add(1)
-	a.mu.Unlock()
 	if err := e.attach(l, nil, f); err != nil {
+		a.forget(hello.Session)
 		return err
 	}
 	go func() {
-		defer a.wg.Done()
+		defer a.forget(hello.Session)
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer cancel()
-		go func() {
-			select {
-			case <-e.Done():
-				cancel()
-			case <-ctx.Done():
-			}
-		}()
+		defer context.AfterFunc(e.life, cancel)()
 		a.Serve(ctx, e, hello)
 		e.Close()
-		a.mu.Lock()
-		delete(a.sessions, hello.Session)
-		a.mu.Unlock()
 	}()
 	return nil
 }
 
-func (a *Acceptor) refuse(ctx context.Context, l link.Link, err error) error {
-	bye := &wire.Bye{Code: wire.CodeProtocol, Text: err.Error()}
-	if r, ok := err.(*RefusedError); ok {
-		bye.Code, bye.Text = r.Code, r.Text
+func (a *Acceptor) register(s wire.Token, e *Endpoint) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case a.closed:
+		return &RefusedError{wire.CodeLimit, "shutting down"}
+	case a.sessions[s] != nil:
+		return &RefusedError{wire.CodeProtocol, "session exists already"}
+	case a.sessions == nil:
+		a.sessions = map[wire.Token]*Endpoint{}
 	}
-	if len(bye.Text) > wire.MaxText {
-		bye.Text = bye.Text[:wire.MaxText]
-	}
-	if f, e := wire.Encode(0, 0, bye); e == nil {
-		l.Send(ctx, f)
-	}
-	l.Close()
-	return err
+	a.sessions[s] = e
+	a.wg.Add(1)
+	return nil
 }
 
-// Close ends all conversations and waits for their Serve to return.
+func (a *Acceptor) forget(s wire.Token) {
+	a.mu.Lock()
+	delete(a.sessions, s)
+	a.mu.Unlock()
+	a.wg.Done()
+}
+
+// refuse says why, and closes the link.
+func (a *Acceptor) refuse(ctx context.Context, l link.Link, err error) {
+	bye := &wire.Bye{Code: wire.CodeProtocol, Text: err.Error()}
+	var r *RefusedError
+	switch {
+	case errors.As(err, &r):
+		bye.Code, bye.Text = r.Code, r.Text
+	case errors.Is(err, ErrLost):
+		bye.Code = wire.CodeUnknown
+	case errors.Is(err, wire.ErrLost):
+		// An old greeting that was long on the way: the device has made a newer one.
+		l.Close()
+		return
+	}
+	bye.Text = strings.ToValidUTF8(bye.Text[:min(len(bye.Text), wire.MaxText)], "")
+	if f, e := wire.Encode(0, 0, bye); e == nil {
+		_ = l.Send(ctx, f) // it will notice the end of the link as well
+	}
+	l.Close()
+}
+
+// Close ends all conversations and waits for their Serve to return. Links are refused from then on.
 func (a *Acceptor) Close() {
 	a.mu.Lock()
+	a.closed = true
 	for _, e := range a.sessions {
 		go e.Close()
 	}
@@ -136,7 +160,7 @@ func (a *Acceptor) Close() {
 	a.wg.Wait()
 }
 
-// Kill drops all conversations at once without a word to the other sides.
+// Kill drops all conversations at once without a word to the other sides, as when a node loses its power.
 func (a *Acceptor) Kill() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -10,111 +10,134 @@ import (
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
-// RefusedError is a node's answer to a Hello that it does not accept.
-type RefusedError struct {
-	Code wire.Code
-	Text string
-}
-
-func (e *RefusedError) Error() string { return fmt.Sprintf("refused: %v: %s", e.Code, e.Text) }
-
 // Dial opens a conversation from the device's side and keeps it: when the link fails it dials again. hello names the
 // session, which must be new.
 func Dial(ctx context.Context, dial link.Dialer, hello wire.Hello, cfg Config) (*Endpoint, *wire.Welcome, error) {
 	e := newEndpoint(cfg)
-	l, welcome, _, took, err := greet(ctx, dial, &hello, 0)
+	try, stop := context.WithTimeout(ctx, e.cfg.Dead)
+	defer stop()
+	g, err := greet(try, dial, &hello, 0)
 	if err != nil {
+		e.over()
 		return nil, nil, err
 	}
-	e.rtt = took
+	e.rtt = g.took
 	hello.Resume = true
 	e.redo = func() { e.redial(dial, hello) }
-	if err := e.attach(l, nil); err != nil {
+	if err := e.attach(g.link, nil); err != nil {
+		g.link.Close()
 		return nil, nil, err
 	}
-	return e, welcome, nil
+	return e, g.welcome, nil
 }
 
-// greet dials and says hello: the new link, the answer and its acknowledgement, and how long the answer took.
-func greet(ctx context.Context, dial link.Dialer, hello *wire.Hello, ack uint64) (link.Link, *wire.Welcome, uint64, time.Duration, error) {
-	fail := func(l link.Link, what string, err error) (link.Link, *wire.Welcome, uint64, time.Duration, error) {
-		if l != nil {
-			l.Close()
-		}
-		return nil, nil, 0, 0, fmt.Errorf("%s: %w", what, err)
+// greeting is a link over which the node has answered.
+type greeting struct {
+	link    link.Link
+	welcome *wire.Welcome
+	ack     uint64        // what the node has received
+	took    time.Duration // from hello to welcome
+}
+
+// greet dials and says hello.
+func greet(ctx context.Context, dial link.Dialer, hello *wire.Hello, ack uint64) (*greeting, error) {
+	f, err := wire.Encode(0, ack, hello)
+	if err != nil {
+		return nil, fmt.Errorf("greet: %w", err)
 	}
 	l, err := dial(ctx)
 	if err != nil {
-		return fail(nil, "connect", err)
+		return nil, fmt.Errorf("connect: %w", err)
 	}
-	f, err := wire.Encode(0, ack, hello)
-	if err != nil {
-		return fail(l, "greet", err)
+	g := &greeting{link: l}
+	if err := g.exchange(ctx, f); err != nil {
+		l.Close()
+		return nil, err
 	}
+	return g, nil
+}
+
+func (g *greeting) exchange(ctx context.Context, hello []byte) error {
 	start := time.Now()
-	if err := l.Send(ctx, f); err != nil {
-		return fail(l, "greet", err)
+	if err := g.link.Send(ctx, hello); err != nil {
+		return fmt.Errorf("greet: %w", err)
 	}
-	if f, err = l.Recv(ctx); err != nil {
-		return fail(l, "await welcome", err)
+	f, err := g.link.Recv(ctx)
+	if err != nil {
+		return fmt.Errorf("await welcome: %w", err)
 	}
-	took := time.Since(start)
+	g.took = time.Since(start)
 	h, m, err := wire.Decode(f)
 	if err != nil {
-		return fail(l, "await welcome", err)
+		return fmt.Errorf("await welcome: %w", err)
 	}
 	switch m := m.(type) {
 	case *wire.Welcome:
-		return l, m, h.Ack, took, nil
+		g.welcome, g.ack = m, h.Ack
+		return nil
 	case *wire.Bye:
-		return fail(l, "greet", &RefusedError{m.Code, m.Text})
+		return fmt.Errorf("greet: %w", &RefusedError{m.Code, m.Text})
 	default:
-		return fail(l, "await welcome", fmt.Errorf("%w: %v in its place", wire.ErrProtocol, m.Type()))
+		return fmt.Errorf("await welcome: %w: %v in its place", wire.ErrProtocol, m.Type())
 	}
 }
+
+// Waits between attempts to dial again; the longest is a tenth of the grace if that is less.
+const (
+	firstWait = 5 * time.Millisecond
+	lastWait  = time.Second
+)
 
 // redial tries to go on over a new link until the grace ends the conversation.
 func (e *Endpoint) redial(dial link.Dialer, hello wire.Hello) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	go func() {
-		select {
-		case <-e.done:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
-		e.mu.Lock()
-		ack := e.session.Received()
-		e.mu.Unlock()
-		try, stop := context.WithTimeout(ctx, e.cfg.Dead)
-		l, welcome, peerAck, _, err := greet(try, dial, &hello, ack)
-		stop()
+	e.mu.Lock()
+	// A greeting that is lost on the way must not use up the grace.
+	patience := min(e.cfg.Dead, max(e.cfg.Grace/4, 4*e.rtt))
+	e.mu.Unlock()
+	for wait := firstWait; ; wait = min(2*wait, lastWait, e.cfg.Grace/10) {
+		err := e.goOn(dial, &hello, patience)
 		if err == nil {
-			if !welcome.Resumed {
-				l.Close()
-				e.end(fmt.Errorf("%w: the node does not know the session any more", ErrLost))
-				return
-			}
-			if err = e.resume(l, peerAck); err == nil {
-				return
-			}
+			return
 		}
 		var refused *RefusedError
-		if errors.As(err, &refused) || errors.Is(err, wire.ErrLost) || errors.Is(err, wire.ErrProtocol) {
+		if errors.As(err, &refused) || errors.Is(err, wire.ErrLost) {
 			e.end(fmt.Errorf("%w: %w", ErrLost, err))
 			return
 		}
+		t := time.NewTimer(wait)
 		select {
-		case <-time.After(wait):
-		case <-e.done:
+		case <-t.C:
+		case <-e.life.Done():
+			t.Stop()
 			return
 		}
 	}
 }
 
-// resume goes on over l; the other side has received everything up to ack. hello is written first.
+// goOn makes one attempt to go on over a new link.
+func (e *Endpoint) goOn(dial link.Dialer, hello *wire.Hello, patience time.Duration) error {
+	ctx, stop := context.WithTimeout(e.life, patience)
+	defer stop()
+	e.mu.Lock()
+	ack := e.session.Received()
+	e.mu.Unlock()
+	g, err := greet(ctx, dial, hello, ack)
+	if err != nil {
+		return err
+	}
+	if !g.welcome.Resumed {
+		err = fmt.Errorf("%w: the node does not know the session any more", wire.ErrLost)
+	} else {
+		err = e.resume(g.link, g.ack)
+	}
+	if err != nil {
+		g.link.Close()
+	}
+	return err
+}
+
+// resume goes on over l; the other side has received everything up to ack. hello is written first. After an error l is
+// not in use.
 func (e *Endpoint) resume(l link.Link, ack uint64, hello ...[]byte) error {
 	return e.attach(l, func() ([][]byte, error) {
 		again, err := e.session.Resume(ack)
@@ -124,7 +147,6 @@ func (e *Endpoint) resume(l link.Link, ack uint64, hello ...[]byte) error {
 		e.resumed++
 		close(e.room)
 		e.room = make(chan struct{})
-		// The writer appends to and clears its queue: it must be its own.
 		return again, nil
 	}, hello...)
 }

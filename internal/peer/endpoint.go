@@ -2,19 +2,24 @@
 // messages in order and exactly once (package wire's Session), and when a link breaks it waits, or dials again, for a
 // while before it gives the conversation up.
 //
-// An Endpoint has one goroutine that writes and one that reads for the current link. Sending never waits for the
-// network but for room among the unacknowledged frames. Received messages queue in order for one receiver; while it
-// does not receive, the link fills up and the other side's Send waits.
+// Send never waits for the network but for room among the unacknowledged frames: what the link takes at once is
+// written on the caller's goroutine, and a goroutine of the endpoint's writes the rest. Another one reads the link.
+// Received messages queue in order for the receiver; while it does not receive, the link fills up and the other
+// side's Send waits, but neither side takes that for a broken link.
+//
+// Each side says something at least once in a Heartbeat, so that silence means a broken link. A frame that a link
+// loses without a word is noticed as well: the answer to a ping tells what had arrived before it.
 package peer
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
-	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
@@ -24,7 +29,7 @@ type Config struct {
 	Grace time.Duration
 	// Heartbeat is after how much silence a Ping is sent. Default 2 s.
 	Heartbeat time.Duration
-	// Dead is after how much silence a link counts as broken. Default 4 heartbeats.
+	// Dead is after how much silence a link counts as broken, and how long a greeting may take. Default 4 heartbeats.
 	Dead time.Duration
 	// Session bounds what is kept for sending again.
 	Session wire.SessionConfig
@@ -47,89 +52,65 @@ func (c Config) withDefaults() Config {
 // or it broke the protocol.
 var ErrLost = errors.New("connection to the other side lost")
 
+// RefusedError is the other side's word that it does not begin a conversation, or ends it.
+type RefusedError struct {
+	Code wire.Code
+	Text string
+}
+
+func (e *RefusedError) Error() string {
+	return fmt.Sprintf("refused: %v: %s", e.Code, Printable(e.Text))
+}
+
+// Printable makes a text from the other side fit to be shown: one line, short, nothing that steers a terminal.
+func Printable(s string) string {
+	const most = 200
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "..."
+	}
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
 // Endpoint is one side of a conversation. Send and Recv may be called by different goroutines, each by many.
 type Endpoint struct {
 	cfg   Config
-	ready chan struct{} // signals the receiver
-	done  chan struct{} // closed when the conversation is over
-	redo  func()        // device side: starts dialing again; nil on a node
+	life  context.Context // ends with the conversation
+	over  context.CancelFunc
+	ready chan struct{} // signals a receiver
+	redo  func()        // device side: dials again; nil on a node
 
 	mu      sync.Mutex
 	session *wire.Session  // guarded by mu
 	inbox   []wire.Message // guarded by mu; received, in order
-	drained chan struct{}  // guarded by mu; closed and replaced when inbox was emptied
+	drained chan struct{}  // guarded by mu; closed and replaced when inbox has room again
 	current *attached      // guarded by mu; nil between links
-	err     error          // guarded by mu; why done is closed
+	err     error          // guarded by mu; why life has ended
 	room    chan struct{}  // guarded by mu; closed and replaced when frames were acknowledged
 	resumed int            // guarded by mu
 	bytes   Traffic        // guarded by mu
 	rtt     time.Duration  // guarded by mu; smoothed
+	links   int            // guarded by mu; counts changes of current
 	grace   *time.Timer    // guarded by mu; runs between links
 }
 
 // Traffic counts what went over the links, frames sent again included.
 type Traffic struct{ Sent, Received uint64 }
 
-// attached is the endpoint's use of one link.
-type attached struct {
-	link    link.Link
-	cancel  context.CancelFunc
-	queue   [][]byte      // guarded by Endpoint.mu; numbered frames to write
-	extra   [][]byte      // guarded by Endpoint.mu; frames without a number
-	wake    chan struct{} // signals the writer
-	heard   time.Time     // guarded by Endpoint.mu
-	writing bool          // guarded by Endpoint.mu; a batch is on its way to the link
-}
-
 func newEndpoint(cfg Config) *Endpoint {
-	cfg = cfg.withDefaults()
-	return &Endpoint{
-		cfg:     cfg,
+	e := &Endpoint{
+		cfg:     cfg.withDefaults(),
 		ready:   make(chan struct{}, 1),
 		drained: make(chan struct{}),
-		done:    make(chan struct{}),
 		session: wire.NewSession(cfg.Session),
 		room:    make(chan struct{}),
 	}
-}
-
-// attach makes l the current link: hello is written first, then what resume (nil: nothing) gives.
-func (e *Endpoint) attach(l link.Link, resume func() ([][]byte, error), hello ...[]byte) error {
-	ctx, cancel := context.WithCancel(context.Background())
-	a := &attached{link: l, cancel: cancel, wake: make(chan struct{}, 1), heard: time.Now(), extra: hello}
-	e.mu.Lock()
-	err := e.err
-	if err == nil && resume != nil {
-		a.queue, err = resume()
-	}
-	if err != nil {
-		e.mu.Unlock()
-		cancel()
-		l.Close()
-		return err
-	}
-	old := e.current
-	e.current = a
-	if e.grace != nil {
-		e.grace.Stop()
-		e.grace = nil
-	}
-	e.mu.Unlock()
-	if old != nil {
-		old.cancel()
-		old.link.Close()
-	}
-	a.signal()
-	go e.write(ctx, a)
-	go e.read(ctx, a)
-	return nil
-}
-
-func (a *attached) signal() {
-	select {
-	case a.wake <- struct{}{}:
-	default:
-	}
+	e.life, e.over = context.WithCancel(context.Background())
+	return e
 }
 
 // Send queues a message. It waits while too much is unacknowledged. The message's bytes are copied.
@@ -142,13 +123,10 @@ func (e *Endpoint) Send(ctx context.Context, m wire.Message) error {
 		}
 		frames, err := e.session.Send(m)
 		if err == nil {
-			if e.current != nil {
-				if m.Type().Numbered() {
-					e.current.queue = append(e.current.queue, frames...)
-				} else {
-					e.current.extra = append(e.current.extra, frames...)
-				}
-				e.current.signal()
+			if a := e.current; a != nil {
+				a.queue = append(a.queue, frames...)
+				e.flush(a)
+				return nil
 			}
 			e.mu.Unlock()
 			return nil
@@ -160,12 +138,15 @@ func (e *Endpoint) Send(ctx context.Context, m wire.Message) error {
 		}
 		select {
 		case <-room:
-		case <-e.done:
+		case <-e.life.Done():
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
 }
+
+// inboxLimit is how many messages may wait for the receiver before the link is left to fill up.
+const inboxLimit = 64
 
 // Recv returns the next message. After the conversation is over it returns what is left, then why it ended.
 func (e *Endpoint) Recv(ctx context.Context) (wire.Message, error) {
@@ -174,9 +155,13 @@ func (e *Endpoint) Recv(ctx context.Context) (wire.Message, error) {
 		if len(e.inbox) > 0 {
 			m := e.inbox[0]
 			e.inbox[0] = nil
-			if e.inbox = e.inbox[1:]; len(e.inbox) == 0 {
+			e.inbox = e.inbox[1:]
+			if len(e.inbox) == inboxLimit/2 {
 				close(e.drained)
 				e.drained = make(chan struct{})
+			}
+			if len(e.inbox) > 0 {
+				wake(e.ready) // another receiver
 			}
 			e.mu.Unlock()
 			return m, nil
@@ -188,15 +173,22 @@ func (e *Endpoint) Recv(ctx context.Context) (wire.Message, error) {
 		}
 		select {
 		case <-e.ready:
-		case <-e.done:
+		case <-e.life.Done():
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
 // Done is closed when the conversation is over; Err then says why.
-func (e *Endpoint) Done() <-chan struct{} { return e.done }
+func (e *Endpoint) Done() <-chan struct{} { return e.life.Done() }
 
 // Err is nil while the conversation lives.
 func (e *Endpoint) Err() error {
@@ -228,10 +220,37 @@ func (e *Endpoint) Traffic() Traffic {
 
 // Close ends the conversation; the other side is told if the link allows it.
 func (e *Endpoint) Close() error {
-	if e.Err() == nil {
-		e.Refuse(wire.CodeDone, "closed")
-	}
+	e.Refuse(wire.CodeDone, "closed")
 	return nil
+}
+
+// farewell is how long the end of a conversation waits for the link to take what was sent before.
+const farewell = 100 * time.Millisecond
+
+// Refuse ends the conversation and tells the other side why, if the link allows it.
+func (e *Endpoint) Refuse(code wire.Code, text string) {
+	e.mu.Lock()
+	a := e.current
+	if e.err == nil && a != nil {
+		text := strings.ToValidUTF8(text[:min(len(text), wire.MaxText)], "")
+		if f, err := e.session.Send(&wire.Bye{Code: code, Text: text}); err == nil {
+			a.queue = append(a.queue, f...)
+			e.flush(a)
+			e.mu.Lock()
+			quiet := a.quiet
+			e.mu.Unlock()
+			t := time.NewTimer(farewell)
+			defer t.Stop()
+			select {
+			case <-quiet:
+			case <-a.ctx.Done():
+			case <-t.C:
+			}
+			e.mu.Lock()
+		}
+	}
+	e.mu.Unlock()
+	e.end(fmt.Errorf("%w: %s", ErrLost, text))
 }
 
 func (e *Endpoint) end(err error) {
@@ -246,196 +265,20 @@ func (e *Endpoint) end(err error) {
 	if e.grace != nil {
 		e.grace.Stop()
 	}
-	close(e.done)
 	e.mu.Unlock()
+	e.over()
 	if a != nil {
-		a.cancel()
-		a.link.Close()
+		a.detach()
 	}
-}
-
-// broken drops a link that failed and gives the conversation its grace.
-func (e *Endpoint) broken(a *attached, err error) {
-	a.cancel()
-	a.link.Close()
-	if errors.Is(err, wire.ErrProtocol) {
-		e.end(fmt.Errorf("%w: %w", ErrLost, err))
-		return
-	}
-	e.mu.Lock()
-	if e.current != a || e.err != nil {
-		e.mu.Unlock()
-		return
-	}
-	e.current = nil
-	e.grace = time.AfterFunc(e.cfg.Grace, func() {
-		e.end(fmt.Errorf("%w: link failed and did not come back within %v: %w", ErrLost, e.cfg.Grace, err))
-	})
-	redo := e.redo
-	e.mu.Unlock()
-	if redo != nil {
-		go redo()
-	}
-}
-
-func (e *Endpoint) write(ctx context.Context, a *attached) {
-	beat := time.NewTicker(e.cfg.Heartbeat)
-	defer beat.Stop()
-	for {
-		e.mu.Lock()
-		batch := append(a.extra, a.queue...)
-		a.extra, a.queue = nil, nil
-		if len(batch) == 0 && e.session.AckDue() {
-			batch = append(batch, e.session.Ack())
-		}
-		for _, f := range batch {
-			e.bytes.Sent += uint64(len(f))
-		}
-		a.writing = len(batch) > 0
-		e.mu.Unlock()
-		for _, f := range batch {
-			if err := a.link.Send(ctx, f); err != nil {
-				e.broken(a, err)
-				return
-			}
-		}
-		if len(batch) > 0 {
-			continue
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-a.wake:
-		case now := <-beat.C:
-			e.mu.Lock()
-			silent := now.Sub(a.heard)
-			if silent >= e.cfg.Heartbeat {
-				if f, err := wire.Encode(0, e.session.Received(), &wire.Ping{Stamp: uint64(now.UnixNano())}); err == nil {
-					a.extra = append(a.extra, f)
-				}
-			} else if e.session.AckPending() {
-				a.extra = append(a.extra, e.session.Ack())
-			}
-			e.mu.Unlock()
-			if silent >= e.cfg.Dead {
-				e.broken(a, fmt.Errorf("nothing heard for %v", silent.Round(time.Millisecond)))
-				return
-			}
-		}
-	}
-}
-
-// inboxLimit is how many messages may wait for the receiver before the link is left to fill up.
-const inboxLimit = 64
-
-func (e *Endpoint) read(ctx context.Context, a *attached) {
-	for {
-		f, err := a.link.Recv(ctx)
-		if err == nil {
-			err = e.take(a, f)
-		}
-		if err != nil {
-			e.broken(a, err)
-			return
-		}
-		for {
-			e.mu.Lock()
-			full, drained := len(e.inbox) >= inboxLimit, e.drained
-			if full {
-				a.heard = time.Now() // silence is ours, not the link's
-			}
-			e.mu.Unlock()
-			if !full {
-				break
-			}
-			select {
-			case <-drained:
-			case <-ctx.Done():
-				return
-			case <-time.After(e.cfg.Heartbeat / 2):
-			}
-		}
-	}
-}
-
-// take gives a frame to the session; unnumbered messages of the link itself are answered here.
-func (e *Endpoint) take(a *attached, f []byte) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.current != a {
-		return link.ErrClosed // a newer link has taken over
-	}
-	before := e.session.Acked()
-	m, err := e.session.Receive(f)
-	if err != nil {
-		return err
-	}
-	a.heard = time.Now()
-	e.bytes.Received += uint64(len(f))
-	if e.session.Acked() != before {
-		close(e.room)
-		e.room = make(chan struct{})
-	}
-	if e.session.AckDue() {
-		a.signal()
-	}
-	switch m := m.(type) {
-	case nil:
-	case *wire.Ping:
-		if f, err := wire.Encode(0, e.session.Received(), &wire.Pong{Stamp: m.Stamp}); err == nil {
-			a.extra = append(a.extra, f)
-			a.signal()
-		}
-	case *wire.Pong:
-		e.sample(time.Since(time.Unix(0, int64(m.Stamp))))
-	case *wire.Hello, *wire.Welcome:
-		return fmt.Errorf("%w: %v in the midst of a session", wire.ErrProtocol, m.Type())
-	case *wire.Bye:
-		go e.end(fmt.Errorf("%w: ended by the other side: %v %s", ErrLost, m.Code, m.Text))
-	default:
-		e.inbox = append(e.inbox, m)
-		select {
-		case e.ready <- struct{}{}:
-		default:
-		}
-	}
-	return nil
 }
 
 // sample takes a round-trip time into the smoothed one. Preconditions: e.mu is held.
 func (e *Endpoint) sample(d time.Duration) {
-	if d <= 0 || d > time.Minute {
-		return
-	}
-	if e.rtt == 0 {
+	switch {
+	case d <= 0 || d > time.Minute:
+	case e.rtt == 0:
 		e.rtt = d
-		return
-	}
-	e.rtt += (d - e.rtt) / 8
-}
-
-// Refuse ends the conversation and tells the other side why.
-func (e *Endpoint) Refuse(code wire.Code, text string) {
-	e.Send(context.Background(), &wire.Bye{Code: code, Text: text[:min(len(text), wire.MaxText)]})
-	e.drain(100 * time.Millisecond)
-	e.end(fmt.Errorf("%w: %s", ErrLost, text))
-}
-
-// drain waits until the writer has nothing left, or for at most d.
-func (e *Endpoint) drain(d time.Duration) {
-	deadline := time.Now().Add(d)
-	for time.Now().Before(deadline) {
-		e.mu.Lock()
-		a := e.current
-		idle := a == nil || len(a.extra)+len(a.queue) == 0 && !a.writing
-		e.mu.Unlock()
-		if idle {
-			return
-		}
-		select {
-		case <-e.done:
-			return
-		case <-time.After(time.Millisecond):
-		}
+	default:
+		e.rtt += (d - e.rtt) / 8
 	}
 }

@@ -1,0 +1,340 @@
+package peer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/clonecloud/clonecloud/internal/link"
+	"github.com/clonecloud/clonecloud/internal/wire"
+)
+
+// attached is an endpoint's use of one link.
+type attached struct {
+	link   link.Link
+	try    link.TrySender  // the same, nil if it cannot tell
+	ctx    context.Context // ends when the link is given up
+	cancel context.CancelFunc
+
+	// Guarded by Endpoint.mu:
+
+	queue [][]byte      // frames to write, in order
+	extra [][]byte      // frames that may overtake those of queue
+	busy  bool          // some goroutine writes
+	quiet chan struct{} // closed while nothing is left to write, else open
+	full  bool          // the reader waits for the receiver
+	heard time.Time
+	wrote time.Time
+	sent  uint64 // the highest number written
+	beat  *time.Timer
+	ping  struct {
+		open   bool // no answer yet
+		loaded bool // by what was on the way: no measure of the round trip
+		stamp  uint64
+		sent   uint64
+		at     time.Time
+	}
+}
+
+var closed = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// errAgain marks a frame that has its place at the start of a link only: a link that repeats frames is a bad link.
+var (
+	errAgain  = errors.New("link began again")
+	errLoses  = errors.New("link loses frames")
+	errSilent = errors.New("link is silent")
+)
+
+// attach makes l the current link: hello is written first, then what resume (nil: nothing) gives.
+func (e *Endpoint) attach(l link.Link, resume func() ([][]byte, error), hello ...[]byte) error {
+	now := time.Now()
+	a := &attached{link: l, heard: now, wrote: now, queue: hello, quiet: closed}
+	a.try, _ = l.(link.TrySender)
+	e.mu.Lock()
+	err := e.err
+	if err == nil && resume != nil {
+		var again [][]byte
+		again, err = resume()
+		a.queue = append(a.queue, again...)
+	}
+	if err != nil {
+		e.mu.Unlock()
+		return err
+	}
+	a.ctx, a.cancel = context.WithCancel(e.life)
+	a.sent = e.session.Acked()
+	old := e.current
+	e.current = a
+	e.links++
+	if e.grace != nil {
+		e.grace.Stop()
+		e.grace = nil
+	}
+	a.beat = time.AfterFunc(e.cfg.Heartbeat/2, func() { e.pulse(a) })
+	go e.read(a)
+	e.flush(a)
+	if old != nil {
+		old.detach()
+	}
+	return nil
+}
+
+// detach ends the use of the link.
+func (a *attached) detach() {
+	a.cancel()
+	a.beat.Stop()
+	a.link.Close()
+}
+
+// broken drops a link that failed and gives the conversation its grace.
+func (e *Endpoint) broken(a *attached, err error) {
+	a.detach()
+	if errors.Is(err, wire.ErrProtocol) {
+		e.end(fmt.Errorf("%w: %w", ErrLost, err))
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.current != a || e.err != nil {
+		return
+	}
+	e.current = nil
+	e.links++
+	links := e.links
+	e.grace = time.AfterFunc(e.cfg.Grace, func() {
+		e.mu.Lock()
+		back := e.links != links
+		e.mu.Unlock()
+		if !back {
+			e.end(fmt.Errorf("%w: link failed and did not come back within %v: %w", ErrLost, e.cfg.Grace, err))
+		}
+	})
+	if e.redo != nil {
+		go e.redo()
+	}
+}
+
+// Bounds of what is written on a caller's goroutine.
+const (
+	inlineFrames = 4
+	inlineBytes  = 16 << 10
+)
+
+// flush writes what is queued, or sees to it that another goroutine does. Preconditions: e.mu is held; flush releases
+// it.
+func (e *Endpoint) flush(a *attached) {
+	if a.busy || a.ctx.Err() != nil {
+		e.mu.Unlock()
+		return
+	}
+	a.busy = true
+	if a.quiet == closed {
+		a.quiet = make(chan struct{})
+	}
+	for n := 0; ; n++ {
+		f := e.next(a)
+		if f == nil {
+			e.mu.Unlock()
+			return
+		}
+		if a.try == nil || n == inlineFrames || len(f) > inlineBytes {
+			e.mu.Unlock()
+			go e.write(a, f)
+			return
+		}
+		e.mu.Unlock()
+		ok, err := a.try.TrySend(f)
+		if err != nil {
+			e.lastWords(a, err)
+			return
+		}
+		if !ok {
+			go e.write(a, f)
+			return
+		}
+		e.mu.Lock()
+	}
+}
+
+// write writes f and what is queued behind it, and ends.
+func (e *Endpoint) write(a *attached, f []byte) {
+	for f != nil {
+		if err := a.link.Send(a.ctx, f); err != nil {
+			e.lastWords(a, err)
+			return
+		}
+		e.mu.Lock()
+		f = e.next(a)
+		e.mu.Unlock()
+	}
+}
+
+// lastWords gives up a link that takes nothing any more, once what the other side said before has been read: it may
+// have ended the conversation, and said why. Nobody writes meanwhile, since a.busy stays.
+func (e *Endpoint) lastWords(a *attached, err error) {
+	t := time.AfterFunc(farewell, func() { e.broken(a, err) })
+	context.AfterFunc(a.ctx, func() { t.Stop() })
+}
+
+// next takes the next frame to write, counts it as written, and ends the writer's turn when there is none.
+// Preconditions: e.mu is held, a.busy.
+func (e *Endpoint) next(a *attached) []byte {
+	q := &a.extra
+	if len(*q) == 0 {
+		q = &a.queue
+	}
+	switch {
+	case len(*q) > 0:
+	case e.session.AckDue():
+		*q = append(*q, e.session.Ack())
+	default:
+		a.busy = false
+		close(a.quiet)
+		a.quiet = closed
+		return nil
+	}
+	f := (*q)[0]
+	(*q)[0] = nil
+	if *q = (*q)[1:]; len(*q) == 0 {
+		*q = nil
+	}
+	a.wrote = time.Now()
+	e.bytes.Sent += uint64(len(f))
+	if h, err := wire.ParseHeader(f); err == nil {
+		a.sent = max(a.sent, h.Seq)
+	}
+	return f
+}
+
+// pulse keeps the link alive, and notices when it is not. It runs twice in a heartbeat.
+func (e *Endpoint) pulse(a *attached) {
+	e.mu.Lock()
+	if e.current != a {
+		e.mu.Unlock()
+		return
+	}
+	now := time.Now()
+	if a.full {
+		a.heard = now // silence is ours, not the link's
+	}
+	silent := now.Sub(a.heard)
+	if silent >= e.cfg.Dead {
+		e.mu.Unlock()
+		e.broken(a, fmt.Errorf("%w: for %v", errSilent, silent.Round(time.Millisecond)))
+		return
+	}
+	a.beat.Reset(e.cfg.Heartbeat / 2)
+	waiting, bytes := e.session.Waiting()
+	quiet := now.Sub(a.wrote) >= e.cfg.Heartbeat
+	switch {
+	case len(a.extra) > 0: // the link does not take anything now
+	case !a.ping.open && now.Sub(a.ping.at) >= e.cfg.Heartbeat && (quiet || waiting > 0 || silent >= e.cfg.Heartbeat):
+		p := &a.ping
+		p.open, p.loaded, p.stamp, p.sent, p.at = true, bytes > inlineBytes, p.stamp+1, a.sent, now
+		e.unnumbered(a, &wire.Ping{Stamp: p.stamp})
+	case quiet || e.session.AckPending():
+		a.extra = append(a.extra, e.session.Ack())
+	}
+	e.flush(a)
+}
+
+// unnumbered puts a frame before those that wait. Preconditions: e.mu is held.
+func (e *Endpoint) unnumbered(a *attached, m wire.Message) {
+	if f, err := e.session.Send(m); err == nil {
+		a.extra = append(a.extra, f...)
+	}
+}
+
+func (e *Endpoint) read(a *attached) {
+	for {
+		f, err := a.link.Recv(a.ctx)
+		if err == nil {
+			err = e.take(a, f)
+		}
+		if err != nil {
+			e.broken(a, err)
+			return
+		}
+		e.mu.Lock()
+		a.full = len(e.inbox) >= inboxLimit
+		full, drained := a.full, e.drained
+		e.mu.Unlock()
+		if !full {
+			continue
+		}
+		select {
+		case <-drained:
+			e.mu.Lock()
+			a.full, a.heard = false, time.Now()
+			e.mu.Unlock()
+		case <-a.ctx.Done():
+			return
+		}
+	}
+}
+
+// take gives a frame to the session; unnumbered messages of the link itself are answered here.
+func (e *Endpoint) take(a *attached, f []byte) error {
+	e.mu.Lock()
+	if e.current != a {
+		e.mu.Unlock()
+		return link.ErrClosed // a newer link has taken over
+	}
+	before := e.session.Acked()
+	m, err := e.session.Receive(f)
+	if err != nil {
+		e.mu.Unlock()
+		return err
+	}
+	a.heard = time.Now()
+	e.bytes.Received += uint64(len(f))
+	if e.session.Acked() != before {
+		close(e.room)
+		e.room = make(chan struct{})
+	}
+	write := e.session.AckDue()
+	switch m := m.(type) {
+	case nil:
+	case *wire.Ping:
+		e.unnumbered(a, &wire.Pong{Stamp: m.Stamp})
+		write = true
+	case *wire.Pong:
+		err = e.answered(a, m.Stamp)
+	case *wire.Hello, *wire.Welcome:
+		err = errAgain
+	case *wire.Bye:
+		e.mu.Unlock()
+		e.end(fmt.Errorf("%w: ended by the other side: %w", ErrLost, &RefusedError{m.Code, m.Text}))
+		return link.ErrClosed
+	default:
+		e.inbox = append(e.inbox, m)
+		wake(e.ready)
+	}
+	if write && err == nil {
+		e.flush(a)
+		return nil
+	}
+	e.mu.Unlock()
+	return err
+}
+
+// answered takes the answer to a ping. Preconditions: e.mu is held.
+func (e *Endpoint) answered(a *attached, stamp uint64) error {
+	p := &a.ping
+	if !p.open || p.stamp != stamp {
+		return nil
+	}
+	p.open = false
+	if e.session.Acked() < p.sent {
+		return errLoses
+	}
+	if !p.loaded {
+		e.sample(time.Since(p.at))
+	}
+	return nil
+}
