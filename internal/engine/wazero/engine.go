@@ -11,8 +11,11 @@
 // Frames frames, and raises the ceiling that wazero sets for the whole process. A stack overflow gives back its
 // memory. Calls that re-enter through host functions share that budget per instance.
 //
+// Compiled code cannot be preempted: see the package comment of engine for what that means to other goroutines.
+//
 // Exception handlers are costly in wazero: compiled code copies the stack at each try_table it enters, and keeps the
-// copy until it leaves; the interpreter needs time quadratic in the depth to unwind functions with try_table.
+// copy until it leaves, so that endless recursion through try_table exhausts the memory of the process; the interpreter
+// needs time quadratic in the depth to unwind functions with try_table.
 package wazero
 
 import (
