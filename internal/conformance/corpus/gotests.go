@@ -3,12 +3,13 @@ package corpus
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
-	"sort"
+	"slices"
 	"strings"
 	"sync"
 )
@@ -16,9 +17,10 @@ import (
 // GoTest is the test of a package of Go's standard library, to be built for wasip1.
 type GoTest struct {
 	Package string `json:"package"`
-	// Run and Skip select tests as -test.run and -test.skip do; each skipped one has its reason.
-	Run  string            `json:"run,omitempty"`
+	// Skip names tests that are left out, each with its reason.
 	Skip map[string]string `json:"skip,omitempty"`
+	// Slow names tests that take seconds when compiled and a minute or more when interpreted: Brief leaves them out.
+	Slow []string `json:"slow,omitempty"`
 	// Files lists what the tests read, below GOROOT; the package's own testdata among it.
 	Files []string `json:"files,omitempty"`
 }
@@ -48,12 +50,14 @@ func GoTests() ([]GoTest, error) {
 func (t *GoTest) Wasm() string { return strings.ReplaceAll(t.Package, "/", ".") + ".test.wasm" }
 
 // Program describes the one run of the test's module: in the package's folder of a GOROOT that holds just what the tests read.
-func (t *GoTest) Program() Program {
+func (t *GoTest) Program() Program { return t.program(false) }
+
+// Brief is Program without the slow tests.
+func (t *GoTest) Brief() Program { return t.program(true) }
+
+func (t *GoTest) program(brief bool) Program {
 	args := []string{path.Base(t.Package) + ".test", "-test.v", "-test.short"}
-	if t.Run != "" {
-		args = append(args, "-test.run="+t.Run)
-	}
-	if skip := t.skip(); skip != "" {
+	if skip := t.skip(brief); skip != "" {
 		args = append(args, "-test.skip="+skip)
 	}
 	cwd := "/src/" + t.Package
@@ -66,13 +70,16 @@ func (t *GoTest) Program() Program {
 	}
 }
 
-// skip joins the skipped names into one expression, sorted, so that a command line can be compared.
-func (t *GoTest) skip() string {
-	names := make([]string, 0, len(t.Skip))
-	for name := range t.Skip {
-		names = append(names, "^"+regexp.QuoteMeta(name)+"$")
+// skip joins what is left out into one expression, sorted, so that a command line can be compared.
+func (t *GoTest) skip(brief bool) string {
+	names := slices.Collect(maps.Keys(t.Skip))
+	if brief {
+		names = append(names, t.Slow...)
 	}
-	sort.Strings(names)
+	slices.Sort(names)
+	for i, name := range names {
+		names[i] = "^" + regexp.QuoteMeta(name) + "$"
+	}
 	return strings.Join(names, "|")
 }
 

@@ -3,7 +3,7 @@
 //	mkcorpus gotests OUT              build the tests of Go's standard library for wasip1
 //	mkcorpus show                     print every run: program, module, command line
 //	mkcorpus prepare OUT WORK NAME    fill WORK with a program's directories
-//	mkcorpus check [-engine E] [-gotests] [-virtual] OUT [NAME...]
+//	mkcorpus check [-engine E] [-gotests] [-brief] [-virtual] OUT [NAME...]
 //	                                  run programs on the engine's own WASI and compare with the manifest
 package main
 
@@ -29,7 +29,7 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: mkcorpus gotests OUT | show | prepare OUT WORK NAME | check [-engine compiler|interpreter] [-gotests] [-virtual] OUT [NAME...]")
+var errUsage = errors.New("usage: mkcorpus gotests OUT | show | prepare OUT WORK NAME | check [-engine compiler|interpreter] [-gotests] [-brief] [-virtual] OUT [NAME...]")
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -49,6 +49,7 @@ func run(ctx context.Context, args []string) error {
 	case verb == "check":
 		flags := flag.NewFlagSet("check", flag.ContinueOnError)
 		kind := flags.String("engine", "compiler", "compiler or interpreter")
+		brief := flags.Bool("brief", false, "leave out the slow tests, as an interpreter does")
 		virtual := flags.Bool("virtual", false, "fixed clock and random numbers; run everything twice and compare what was printed")
 		gotests := flags.Bool("gotests", false, "the tests of Go's standard library in place of the C programs")
 		if err := flags.Parse(args); err != nil {
@@ -57,7 +58,7 @@ func run(ctx context.Context, args []string) error {
 		if flags.NArg() < 1 {
 			return errUsage
 		}
-		list, err := programs(*gotests)
+		list, err := programs(*gotests, *brief || *kind == "interpreter")
 		if err != nil {
 			return err
 		}
@@ -66,8 +67,8 @@ func run(ctx context.Context, args []string) error {
 	return errUsage
 }
 
-// programs returns the C programs or the Go tests.
-func programs(gotests bool) ([]corpus.Program, error) {
+// programs returns the C programs or the Go tests, on request without their slow ones.
+func programs(gotests, brief bool) ([]corpus.Program, error) {
 	if !gotests {
 		return corpus.Programs()
 	}
@@ -78,16 +79,19 @@ func programs(gotests bool) ([]corpus.Program, error) {
 	list := make([]corpus.Program, len(tests))
 	for i := range tests {
 		list[i] = tests[i].Program()
+		if brief {
+			list[i] = tests[i].Brief()
+		}
 	}
 	return list, nil
 }
 
 func all() ([]corpus.Program, error) {
-	c, err := programs(false)
+	c, err := programs(false, false)
 	if err != nil {
 		return nil, err
 	}
-	g, err := programs(true)
+	g, err := programs(true, false)
 	return append(c, g...), err
 }
 
