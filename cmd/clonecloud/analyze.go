@@ -1,52 +1,50 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/clonecloud/clonecloud"
-	"github.com/clonecloud/clonecloud/internal/analysis"
-	"github.com/clonecloud/clonecloud/internal/wasm"
 )
 
+// analyzeOptions are the flags of analyze.
+type analyzeOptions struct {
+	json, all bool
+	keepLocal []string
+}
+
+func (o *analyzeOptions) addFlags(f *pflag.FlagSet) {
+	f.BoolVar(&o.json, "json", false, "print JSON")
+	f.BoolVar(&o.all, "all", false, "list every function")
+	f.StringSliceVar(&o.keepLocal, "keep-local", nil, "`functions` that never leave the device, nor what calls them")
+}
+
 func newAnalyzeCommand() *cobra.Command {
-	var asJSON, all bool
-	var opt analysis.Options
+	var o analyzeOptions
 	cmd := &cobra.Command{
 		Use:   "analyze [flags] prog.wasm",
 		Short: "Say which functions of a program may move, which would, and why the others may not",
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) != 1 {
-				return usageError{fmt.Errorf("analyze: name one module, not %d", len(args))}
-			}
-			return nil
-		},
-		RunE: func(cmd *cobra.Command, args []string) error {
-			bin, err := readModule(args[0])
-			if err != nil {
-				return err
-			}
-			m, err := wasm.Decode(bin)
-			if err != nil {
-				return fmt.Errorf("%w: %s: %w", clonecloud.ErrModule, args[0], err)
-			}
-			opt.Alone = true
-			r, err := analysis.Analyze(m, opt)
-			if err != nil {
-				return fmt.Errorf("%w: %s: %w", clonecloud.ErrModule, args[0], err)
-			}
-			if asJSON {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", "  ")
-				return e.Encode(r.Summary(all))
-			}
-			return r.WriteText(cmd.OutOrStdout(), analysis.TextOptions{Functions: all})
-		},
+		Args:  exactly(1, "name one module"),
+		RunE:  func(cmd *cobra.Command, args []string) error { return runAnalyze(cmd.OutOrStdout(), &o, args[0]) },
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cmd.Flags().BoolVar(&all, "all", false, "list every function")
-	cmd.Flags().StringSliceVar(&opt.KeepLocal, "keep-local", nil, "`functions` that never leave the device, nor what calls them")
+	o.addFlags(cmd.Flags())
 	return cmd
+}
+
+func runAnalyze(stdout io.Writer, o *analyzeOptions, path string) error {
+	bin, err := readModule(path)
+	if err != nil {
+		return err
+	}
+	a, err := clonecloud.Analyze(bin, o.keepLocal)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s: %w", path, err)
+	case o.json:
+		return a.WriteJSON(stdout, o.all)
+	}
+	return a.WriteText(stdout, o.all)
 }

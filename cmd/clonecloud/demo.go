@@ -1,9 +1,230 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/clonecloud/clonecloud"
+	"github.com/clonecloud/clonecloud/examples"
 )
 
+// demoOptions are the flags of demo.
+type demoOptions struct {
+	example, size string
+	seed          uint64
+}
+
+func (o *demoOptions) addFlags(f *pflag.FlagSet) {
+	var names []string
+	for _, p := range examples.Programs() {
+		names = append(names, p.Name)
+	}
+	f.StringVar(&o.example, "example", names[0], "which `program`: "+strings.Join(names, ", "))
+	f.StringVar(&o.size, "size", "medium", "how much input: `small, medium or large`")
+	f.Uint64Var(&o.seed, "seed", 1, "of the input that is made up")
+}
+
 func newDemoCommand() *cobra.Command {
-	return &cobra.Command{Use: "demo"}
+	var o demoOptions
+	cmd := &cobra.Command{
+		Use:   "demo [flags]",
+		Short: "Run an example on a slow device alone, and again with a clone",
+		Long: `Run an example on a device that interprets code, and again on the same device with a clone of the process on a
+compiler, in this process and behind an in-memory link that carries all messages. Both runs are measured as they are;
+the clone's time includes compiling for it.`,
+		Args: exactly(0, "it takes no arguments"),
+		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, &o) },
+	}
+	o.addFlags(cmd.Flags())
+	return cmd
+}
+
+// differsError says that a run with a clone was not equal to the one without.
+type differsError struct{ what string }
+
+func (e differsError) Error() string { return "the runs differ: " + e.what }
+
+// demoRun is what became of one run of an example.
+type demoRun struct {
+	report         *clonecloud.Report
+	took           time.Duration
+	stdout, stderr bytes.Buffer
+	code           uint32
+}
+
+func runDemo(cmd *cobra.Command, o *demoOptions) error {
+	ctx, stdout, stderr := cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
+	program, err := examples.Lookup(o.example)
+	if err != nil {
+		return usageError{cmd, err.Error()}
+	}
+	size, err := examples.ParseSize(o.size)
+	if err != nil {
+		return usageError{cmd, err.Error()}
+	}
+	dir, err := os.MkdirTemp("", "clonecloud-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	input := filepath.Join(dir, "input")
+	if err := program.Generate(input, size, o.seed); err != nil {
+		return err
+	}
+	module, err := buildExample(ctx, program, dir, stderr)
+	if err != nil {
+		return err
+	}
+	cfg := clonecloud.Config{
+		Module: module, Args: program.Args, Engine: clonecloud.EngineInterpreter,
+		Mounts: []clonecloud.Mount{{Host: input, Guest: examples.Mount, ReadOnly: true}},
+	}
+	alone, err := measure(ctx, stderr, "on the device alone", cfg)
+	if err != nil {
+		return err
+	}
+	cloud := clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{})
+	defer cloud.Close()
+	cfg.Cloud, cfg.Offload = cloud, clonecloud.OffloadAuto
+	helped, err := measure(ctx, stderr, "with a clone", cfg)
+	if err != nil {
+		return err
+	}
+
+	fmt.Fprintf(stderr, "\n")
+	w := &bytes.Buffer{}
+	fmt.Fprintf(w, "%s: %s (size %v, seed %d)\n\n", program.Name, program.Title, size, o.seed)
+	writeDemo(w, alone, helped)
+	differ := compareRuns(alone, helped)
+	if differ == nil && (alone.code != program.Exit || examples.Check(input, alone.stdout.String()) != nil) {
+		differ = differsError{"both are equal, but not what the input was made for"}
+	}
+	if differ == nil {
+		fmt.Fprintf(w, "outputs equal           yes: %d bytes, exit code %d\n", alone.stdout.Len()+alone.stderr.Len(), alone.code)
+	} else {
+		fmt.Fprintf(w, "outputs equal           no\n")
+	}
+	if _, err := stdout.Write(w.Bytes()); err != nil {
+		return err
+	}
+	return differ
+}
+
+func writeDemo(w io.Writer, alone, helped *demoRun) {
+	r := helped.report
+	var home int
+	var up, down uint64
+	for _, f := range r.Functions {
+		home += f.HomeCalls
+		up += f.Up
+		down += f.Down
+	}
+	done, back := r.Offloads()
+	cloud := r.Cloud
+	if cloud == "" {
+		cloud = "none was ready"
+	}
+	fmt.Fprintf(w, "device alone            %9.3f s   %s\n", alone.took.Seconds(), alone.report.Engine)
+	fmt.Fprintf(w, "device with a clone     %9.3f s   %s, clone: %s\n", helped.took.Seconds(), r.Engine, cloud)
+	fmt.Fprintf(w, "speed-up                %9.1f x\n", alone.took.Seconds()/helped.took.Seconds())
+	fmt.Fprintf(w, "guest time on the clone %9.1f %%\n", 100*r.Share)
+	fmt.Fprintf(w, "offloads                %9d     %d fallbacks, %d home calls\n", done, back, home)
+	fmt.Fprintf(w, "process state           %9d bytes up, %d down\n", up, down)
+	fmt.Fprintf(w, "link in all             %9d bytes up, %d down\n", r.LinkUp, r.LinkDown)
+	if r.Stay != "" {
+		fmt.Fprintf(w, "the module stays here   %s\n", r.Stay)
+	}
+}
+
+// compareRuns says in what the runs differ, nil if in nothing.
+func compareRuns(a, b *demoRun) error {
+	switch {
+	case a.code != b.code:
+		return differsError{fmt.Sprintf("exit code %d alone, %d with a clone", a.code, b.code)}
+	case !bytes.Equal(a.stdout.Bytes(), b.stdout.Bytes()):
+		return differsError{"standard output"}
+	case !bytes.Equal(a.stderr.Bytes(), b.stderr.Bytes()):
+		return differsError{"standard error"}
+	}
+	return nil
+}
+
+// measure runs the guest once and says on stderr that it goes on. A guest that is interrupted is left behind: the
+// process is about to end.
+func measure(ctx context.Context, stderr io.Writer, what string, cfg clonecloud.Config) (*demoRun, error) {
+	run := &demoRun{}
+	cfg.Stdout, cfg.Stderr = &run.stdout, &run.stderr
+	done := make(chan error, 1)
+	begin := time.Now()
+	go func() {
+		var err error
+		run.report, err = clonecloud.Run(ctx, cfg)
+		run.took = time.Since(begin)
+		done <- err
+	}()
+	var tick <-chan time.Time
+	if isTerminal(stderr) {
+		t := time.NewTicker(100 * time.Millisecond)
+		defer t.Stop()
+		tick = t.C
+	} else {
+		fmt.Fprintf(stderr, "running %s\n", what)
+	}
+	for {
+		select {
+		case <-tick:
+			fmt.Fprintf(stderr, "\rrunning %s: %.1f s", what, time.Since(begin).Seconds())
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case err := <-done:
+			if tick != nil {
+				fmt.Fprintf(stderr, "\rrunning %s: %.1f s\n", what, run.took.Seconds())
+			}
+			var exit *clonecloud.ExitError
+			if errors.As(err, &exit) {
+				run.code, err = exit.Code, nil
+			}
+			if err != nil {
+				return nil, fmt.Errorf("run %s: %w", what, err)
+			}
+			return run, nil
+		}
+	}
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	fi, err := f.Stat()
+	return err == nil && fi.Mode()&os.ModeCharDevice != 0
+}
+
+// buildExample returns the example's module. Those in C are built already; for the one in Go there is a compiler
+// wherever this command is run from its sources.
+func buildExample(ctx context.Context, p examples.Program, dir string, stderr io.Writer) ([]byte, error) {
+	if p.Wasm != nil {
+		return p.Wasm, nil
+	}
+	fmt.Fprintf(stderr, "building %s\n", p.Source)
+	out := filepath.Join(dir, p.Name+".wasm")
+	build := exec.CommandContext(ctx, "go", "build", "-o", out, "github.com/clonecloud/clonecloud/"+p.Source)
+	build.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm")
+	if text, err := build.CombinedOutput(); err != nil {
+		return nil, fmt.Errorf("build %s (this needs Go, and the sources of clonecloud as working directory): %w: %s",
+			p.Source, err, strings.TrimSpace(string(text)))
+	}
+	return os.ReadFile(out)
 }

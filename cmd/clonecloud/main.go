@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 
 // Exit codes of our own; a guest's pass through. The table is in docs/manual.md.
 const (
+	exitDiffers     = 1   // demo: the outputs differ
 	exitDiverged    = 124 // a fallback did not repeat what its clone had done
 	exitFailed      = 125 // clonecloud itself failed, or was used wrongly
 	exitCannotRun   = 126 // not a module, or one that cannot run here
@@ -26,17 +29,104 @@ const (
 	exitTerminated  = 143 // SIGTERM
 )
 
-func main() { os.Exit(mainCode(os.Args[1:])) }
-
-// mainCode runs the command line and returns the exit code.
-func mainCode(args []string) int {
+func main() {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
 	go watchSignals(stop)
+	os.Exit(execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// execute runs a command line and returns the exit code.
+func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot()
 	root.SetArgs(args)
-	return report(root.ExecuteContext(ctx), ctx)
+	root.SetIn(stdin)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	code, text := outcome(ctx, root.ExecuteContext(ctx))
+	if text != "" {
+		fmt.Fprintln(stderr, "clonecloud: "+text)
+	}
+	return code
 }
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "clonecloud",
+		Short:         "Run programs on a weak device with their expensive functions on a clone in the cloud",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{cmd, fmt.Sprintf("no command %q", args[0])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{cmd, err.Error()} })
+	root.AddCommand(newRunCommand(), newAnalyzeCommand(), newDemoCommand(), newVersionCommand())
+	return root
+}
+
+// usageError is a wrong use of the command line.
+type usageError struct {
+	cmd  *cobra.Command
+	text string
+}
+
+func (e usageError) Error() string {
+	return fmt.Sprintf("%s; see %s --help", e.text, e.cmd.CommandPath())
+}
+
+// exactly accepts n arguments, and otherwise says what is wanted.
+func exactly(n int, wanted string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) != n {
+			return usageError{cmd, fmt.Sprintf("%s, not %d", wanted, len(args))}
+		}
+		return nil
+	}
+}
+
+// outcome maps how a command ended to an exit code and the line that says what went wrong, "" if nothing is to say.
+func outcome(ctx context.Context, err error) (int, string) {
+	if err == nil {
+		return 0, ""
+	}
+	var sig interrupted
+	if errors.As(context.Cause(ctx), &sig) {
+		return sig.code(), ""
+	}
+	var (
+		exit   *clonecloud.ExitError
+		trap   *clonecloud.Trap
+		exc    *clonecloud.Exception
+		report reportError
+		differ differsError
+	)
+	switch {
+	case errors.Is(err, clonecloud.ErrDiverged):
+		return exitDiverged, oneLine(err)
+	case errors.As(err, &exit):
+		if errors.As(err, &report) {
+			return int(exit.Code), oneLine(report)
+		}
+		return int(exit.Code), ""
+	case errors.As(err, &trap), errors.As(err, &exc):
+		return exitTrap, oneLine(err)
+	case errors.Is(err, clonecloud.ErrModule), errors.Is(err, clonecloud.ErrInvoke):
+		return exitCannotRun, oneLine(err)
+	case errors.Is(err, errNoModule):
+		return exitNotFound, oneLine(err)
+	case errors.As(err, &differ):
+		return exitDiffers, oneLine(err)
+	}
+	return exitFailed, oneLine(err)
+}
+
+// oneLine is an error's text in one line: joined errors have one each.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // interrupted is the cause of a context that a signal ended.
 type interrupted struct{ signal os.Signal }
@@ -65,52 +155,4 @@ func watchSignals(stop context.CancelCauseFunc) {
 	case <-time.After(patience):
 	}
 	os.Exit(interrupted{s}.code())
-}
-
-func newRoot() *cobra.Command {
-	root := &cobra.Command{
-		Use:           "clonecloud",
-		Short:         "Run programs on a weak device with their expensive functions on a clone in the cloud",
-		SilenceErrors: true,
-		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	root.AddCommand(newRunCommand(), newAnalyzeCommand(), newDemoCommand(), newVersionCommand())
-	return root
-}
-
-// usageError is a wrong use of the command line.
-type usageError struct{ err error }
-
-func (e usageError) Error() string { return e.err.Error() }
-func (e usageError) Unwrap() error { return e.err }
-
-// report maps how the command ended to an exit code, and says what went wrong, in one line.
-func report(err error, ctx context.Context) int {
-	if err == nil {
-		return 0
-	}
-	var sig interrupted
-	if errors.As(context.Cause(ctx), &sig) {
-		return sig.code()
-	}
-	var exit *clonecloud.ExitError
-	if errors.As(err, &exit) && !errors.Is(err, clonecloud.ErrDiverged) {
-		return int(exit.Code)
-	}
-	fmt.Fprintln(os.Stderr, "clonecloud:", err)
-	var trap *clonecloud.Trap
-	var exc *clonecloud.Exception
-	switch {
-	case errors.Is(err, clonecloud.ErrDiverged):
-		return exitDiverged
-	case errors.As(err, &trap), errors.As(err, &exc):
-		return exitTrap
-	case errors.Is(err, clonecloud.ErrModule), errors.Is(err, clonecloud.ErrInvoke):
-		return exitCannotRun
-	case errors.Is(err, errNoModule):
-		return exitNotFound
-	}
-	return exitFailed
 }

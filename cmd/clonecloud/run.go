@@ -1,21 +1,17 @@
 package main
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/clonecloud/clonecloud"
-	"github.com/clonecloud/clonecloud/internal/wasm"
 )
 
 // runOptions are the flags of run.
@@ -34,7 +30,7 @@ type runOptions struct {
 
 func (o *runOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.cloud, "cloud", "", "where clones run: `local`, a second engine within this process; nowhere if not given")
-	f.StringVar(&o.offload, "offload", "auto", "when functions move: never, always, auto, or a list of functions `FUNC,...`")
+	f.StringVar(&o.offload, "offload", "auto", "when functions move: `never, always, auto` or a list of functions FUNC,...")
 	f.StringVar(&o.engine, "engine", "", "how the device runs code: `compiler or interpreter` (a compiler where there is one)")
 	f.StringVar(&o.cloneEngine, "clone-engine", "", "how a local clone runs code: `compiler or interpreter`")
 	f.StringArrayVar(&o.dirs, "dir", nil, "let the program use a directory, `HOST[::GUEST]`; may be repeated")
@@ -59,13 +55,13 @@ func newRunCommand() *cobra.Command {
 Output, exit code and files are those of a run on the device alone, whatever moves and whatever fails.`,
 		Example: `  clonecloud run prog.wasm -n 10
   clonecloud run --cloud local --engine interpreter --dir . prog.wasm data.txt`,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return usageError{errors.New("run: name a module; see clonecloud run --help")}
+				return usageError{cmd, "name a module"}
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) error { return runRun(cmd.Context(), &o, args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return runRun(cmd, &o, args[0], args[1:]) },
 	}
 	cmd.Flags().SetInterspersed(false)
 	o.addFlags(cmd.Flags())
@@ -80,43 +76,51 @@ func readModule(path string) ([]byte, error) {
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("%w: %s", errNoModule, path)
 	}
-	return bin, err
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", clonecloud.ErrModule, err)
+	}
+	return bin, nil
 }
 
-func runRun(ctx context.Context, o *runOptions, args []string) error {
-	bin, err := readModule(args[0])
+func runRun(cmd *cobra.Command, o *runOptions, path string, args []string) (err error) {
+	bin, err := readModule(path)
 	if err != nil {
 		return err
 	}
+	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
 	cfg := clonecloud.Config{
-		Module: bin, Args: append([]string{argv0(o, args[0])}, args[1:]...), Seed: o.seed, VirtualClock: o.virtualClock,
-		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Module: bin, Args: append([]string{o.argv0}, args...), Seed: o.seed, VirtualClock: o.virtualClock,
+		Stdin: cmd.InOrStdin(), Stdout: stdout, Stderr: stderr,
 		Engine: clonecloud.EngineKind(o.engine), KeepLocal: o.keepLocal,
-		Log: func(format string, args ...any) { fmt.Fprintf(os.Stderr, "clonecloud: "+format+"\n", args...) },
+		Log: func(format string, args ...any) { fmt.Fprintf(stderr, "clonecloud: "+format+"\n", args...) },
+	}
+	if o.argv0 == "" {
+		cfg.Args[0] = filepath.Base(path)
 	}
 	if o.verbose {
 		cfg.Trace = cfg.Log
 	}
-	if cfg.Mounts, err = mounts(o.dirs); err != nil {
-		return err
-	}
-	if cfg.Env, err = environment(o.env); err != nil {
-		return err
-	}
-	if o.invoke != "" {
-		cfg.Invoke, cfg.Args = o.invoke, cfg.Args[:1]
-		if cfg.Params, err = parameters(bin, o.invoke, args[1:]); err != nil {
-			return err
-		}
-	}
 	if !o.noCache {
 		cfg.CacheDir = cacheDir()
 	}
-	switch o.offload {
-	case "never", "always", "auto":
-		cfg.Offload = clonecloud.OffloadMode(o.offload)
-	default:
-		cfg.Offload, cfg.Functions = clonecloud.OffloadListed, strings.Split(o.offload, ",")
+	if cfg.Mounts, err = mounts(cmd, o.dirs); err != nil {
+		return err
+	}
+	if cfg.Env, err = environment(cmd, o.env); err != nil {
+		return err
+	}
+	var signature clonecloud.Signature
+	if o.invoke != "" {
+		cfg.Invoke, cfg.Args = o.invoke, cfg.Args[:1]
+		if signature, err = clonecloud.ExportSignature(bin, o.invoke); err != nil {
+			return err
+		}
+		if cfg.Params, err = signature.Params(args); err != nil {
+			return err
+		}
+	}
+	if cfg.Offload, cfg.Functions, err = offload(cmd, o); err != nil {
+		return err
 	}
 	switch o.cloud {
 	case "":
@@ -127,35 +131,64 @@ func runRun(ctx context.Context, o *runOptions, args []string) error {
 		defer cloud.Close()
 		cfg.Cloud = cloud
 	default:
-		return usageError{fmt.Errorf("no cloud %q: only local is there", o.cloud)}
+		return usageError{cmd, fmt.Sprintf("no cloud %q: there is local", o.cloud)}
 	}
-	r, results, err := clonecloud.RunResults(ctx, cfg)
-	if o.invoke != "" && err == nil {
-		printResults(bin, o.invoke, results)
+	report, err := openReport(o.report)
+	if err != nil {
+		return err
 	}
-	if r != nil && o.verbose {
-		done, back := r.Offloads()
-		cfg.Log("%d offloads, %d fallbacks, %.0f %% of the guest's time on the clone", done, back, 100*r.Share)
-		if r.Stay != "" {
+	defer report.close()
+
+	r, results, err := clonecloud.RunResults(cmd.Context(), cfg)
+	if r != nil {
+		if o.verbose {
+			done, back := r.Offloads()
+			cfg.Log("%d offloads, %d fallbacks, %.0f %% of the guest's time on the clone", done, back, 100*r.Share)
+		}
+		forced := cfg.Offload != clonecloud.OffloadAuto && cfg.Offload != clonecloud.OffloadNever
+		if r.Stay != "" && (o.verbose || forced) {
 			cfg.Log("the module stays here: %s", r.Stay)
 		}
+		err = errors.Join(err, report.write(r))
 	}
-	if r != nil && o.report != "" {
-		if werr := writeReport(o.report, r); werr != nil {
-			err = errors.Join(err, werr)
+	if err != nil {
+		return err
+	}
+	for _, s := range signature.Results(results) {
+		if _, err := fmt.Fprintln(stdout, s); err != nil {
+			return err
 		}
 	}
-	return err
+	return nil
 }
 
-func argv0(o *runOptions, path string) string {
-	if o.argv0 != "" {
-		return o.argv0
+// offload reads --offload: a mode, or functions.
+func offload(cmd *cobra.Command, o *runOptions) (clonecloud.OffloadMode, []string, error) {
+	switch mode := clonecloud.OffloadMode(o.offload); mode {
+	case clonecloud.OffloadNever, clonecloud.OffloadAuto:
+		return mode, nil, nil
+	case clonecloud.OffloadAlways:
+		if o.cloud == "" {
+			return "", nil, usageError{cmd, "--offload always needs --cloud"}
+		}
+		return mode, nil, nil
 	}
-	return filepath.Base(path)
+	names := strings.Split(o.offload, ",")
+	for _, n := range names {
+		switch n {
+		case "":
+			return "", nil, usageError{cmd, fmt.Sprintf("--offload %q names no function", o.offload)}
+		case "never", "always", "auto":
+			return "", nil, usageError{cmd, fmt.Sprintf("--offload %q: %s stands alone", o.offload, n)}
+		}
+	}
+	if o.cloud == "" {
+		return "", nil, usageError{cmd, "--offload with functions needs --cloud"}
+	}
+	return clonecloud.OffloadListed, names, nil
 }
 
-func mounts(dirs []string) ([]clonecloud.Mount, error) {
+func mounts(cmd *cobra.Command, dirs []string) ([]clonecloud.Mount, error) {
 	var ms []clonecloud.Mount
 	for _, d := range dirs {
 		host, guest, ok := strings.Cut(d, "::")
@@ -163,19 +196,19 @@ func mounts(dirs []string) ([]clonecloud.Mount, error) {
 			guest = host
 		}
 		if host == "" || guest == "" {
-			return nil, usageError{fmt.Errorf("--dir %q: HOST or HOST::GUEST is wanted", d)}
+			return nil, usageError{cmd, fmt.Sprintf("--dir %q: HOST or HOST::GUEST is wanted", d)}
 		}
 		ms = append(ms, clonecloud.Mount{Host: host, Guest: guest})
 	}
 	return ms, nil
 }
 
-func environment(vars []string) ([]string, error) {
+func environment(cmd *cobra.Command, vars []string) ([]string, error) {
 	var env []string
 	for _, v := range vars {
 		name, _, ok := strings.Cut(v, "=")
 		if name == "" {
-			return nil, usageError{fmt.Errorf("--env %q: K=V is wanted", v)}
+			return nil, usageError{cmd, fmt.Sprintf("--env %q: K=V or K is wanted", v)}
 		}
 		if !ok {
 			value, set := os.LookupEnv(name)
@@ -198,93 +231,43 @@ func cacheDir() string {
 	return filepath.Join(dir, "clonecloud", "code")
 }
 
-func writeReport(path string, r *clonecloud.Report) error {
-	b, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
+// reportFile is where the report goes. It is opened before the run: a run may take long, and a wrong name should not
+// cost its report.
+type reportFile struct{ f *os.File }
+
+func openReport(path string) (reportFile, error) {
+	if path == "" {
+		return reportFile{}, nil
 	}
-	if err := os.WriteFile(path, append(b, '\n'), 0o644); err != nil {
-		return fmt.Errorf("write report: %w", err)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
+	if err != nil {
+		return reportFile{}, fmt.Errorf("write report: %w", err)
+	}
+	return reportFile{f}, nil
+}
+
+func (r reportFile) write(v *clonecloud.Report) error {
+	if r.f == nil {
+		return nil
+	}
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err == nil {
+		_, err = r.f.Write(append(b, '\n'))
+	}
+	if err != nil {
+		return reportError{err}
 	}
 	return nil
 }
 
-// exportType finds the type of an exported function.
-func exportType(bin []byte, export string) (wasm.FuncType, error) {
-	m, err := wasm.Decode(bin)
-	if err != nil {
-		return wasm.FuncType{}, fmt.Errorf("%w: %w", clonecloud.ErrModule, err)
+func (r reportFile) close() {
+	if r.f != nil {
+		r.f.Close() // an error of a write has been seen by then
 	}
-	for _, e := range m.Exports {
-		if e.Name == export && e.Kind == wasm.ExternFunc {
-			if t, ok := m.FuncType(e.Index); ok {
-				return t, nil
-			}
-		}
-	}
-	return wasm.FuncType{}, fmt.Errorf("%w: the module exports no function %q", clonecloud.ErrInvoke, export)
 }
 
-// parameters reads the arguments of an export to invoke.
-func parameters(bin []byte, export string, args []string) ([]uint64, error) {
-	t, err := exportType(bin, export)
-	if err != nil {
-		return nil, err
-	}
-	if len(args) != len(t.Params) {
-		return nil, fmt.Errorf("%w: %s takes %d arguments, %d given", clonecloud.ErrInvoke, export, len(t.Params), len(args))
-	}
-	var out []uint64
-	for i, a := range args {
-		v, err := parseValue(t.Params[i].Kind, a)
-		if err != nil {
-			return nil, fmt.Errorf("%w: argument %d of %s: %w", clonecloud.ErrInvoke, i+1, export, err)
-		}
-		out = append(out, v)
-	}
-	return out, nil
-}
+// reportError is a report that could not be written, after a run that may have gone well.
+type reportError struct{ err error }
 
-func parseValue(kind byte, s string) (uint64, error) {
-	switch kind {
-	case wasm.I32:
-		v, err := strconv.ParseInt(s, 0, 64)
-		if err == nil && (v < math.MinInt32 || v > math.MaxUint32) {
-			err = fmt.Errorf("%s does not fit an i32", s)
-		}
-		return uint64(uint32(v)), err
-	case wasm.I64:
-		v, err := strconv.ParseInt(s, 0, 64)
-		if err != nil {
-			return strconv.ParseUint(s, 0, 64)
-		}
-		return uint64(v), nil
-	case wasm.F32:
-		v, err := strconv.ParseFloat(s, 32)
-		return uint64(math.Float32bits(float32(v))), err
-	case wasm.F64:
-		v, err := strconv.ParseFloat(s, 64)
-		return math.Float64bits(v), err
-	}
-	return 0, errors.New("only numbers can be given")
-}
-
-// printResults prints the results of an invoked export, one a line.
-func printResults(bin []byte, export string, results []uint64) {
-	t, err := exportType(bin, export)
-	if err != nil {
-		return
-	}
-	for i, v := range results {
-		switch t.Results[i].Kind {
-		case wasm.I32:
-			fmt.Println(int32(v))
-		case wasm.I64:
-			fmt.Println(int64(v))
-		case wasm.F32:
-			fmt.Println(math.Float32frombits(uint32(v)))
-		case wasm.F64:
-			fmt.Println(math.Float64frombits(v))
-		}
-	}
-}
+func (e reportError) Error() string { return "write report: " + e.err.Error() }
+func (e reportError) Unwrap() error { return e.err }

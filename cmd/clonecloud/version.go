@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"runtime"
 	"runtime/debug"
 
@@ -14,15 +15,16 @@ func newVersionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version, and what this build can do here",
-		Args:  cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			w := cmd.OutOrStdout()
-			fmt.Fprintf(w, "clonecloud %s (%s, %s/%s)\n", version(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			p := clonecloud.Platform()
-			fmt.Fprintf(w, "engines: %s\ndirty pages: %s\n", p.Engines, p.Tracker)
-			return nil
-		},
+		Args:  exactly(0, "it takes no arguments"),
+		RunE:  func(cmd *cobra.Command, _ []string) error { return runVersion(cmd.OutOrStdout()) },
 	}
+}
+
+func runVersion(stdout io.Writer) error {
+	p := clonecloud.Platform()
+	_, err := fmt.Fprintf(stdout, "clonecloud %s (%s, %s/%s)\nengines: %s\ndirty pages: %s\n",
+		version(), runtime.Version(), runtime.GOOS, runtime.GOARCH, p.Engines, p.Tracker)
+	return err
 }
 
 // version is the module's, or the revision that a build from a checkout carries.
