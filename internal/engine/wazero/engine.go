@@ -61,7 +61,7 @@ func (m Mode) String() string {
 }
 
 // Frames is the interpreter's ceiling: as many calls may be active in one Func.Call. One takes some 4.5 KB of the
-// goroutine's stack, whose size doubles, so this many fit in 256 MiB. The engines of browsers offer fewer.
+// goroutine's stack, whose size doubles, so this many fit in 256 MiB.
 const Frames = 60_000
 
 // maxGoStack lets calls that re-enter the interpreter have another Frames, and their panics unwind.
