@@ -108,10 +108,18 @@ type writer struct {
 func newWriter(b *builder) *writer {
 	w := &writer{b: b}
 	if b.opt.Poll != PollNone {
-		w.pollCode = wasm.AppendIndex(w.pollCode, wasm.OpGlobalGet, b.stop)
-		w.pollCode = wasm.AppendBlock(w.pollCode, wasm.OpIf, wasm.BlockType{})
-		w.pollCode = wasm.AppendIndex(w.pollCode, wasm.OpCall, b.poll)
-		w.pollCode = wasm.AppendOp(w.pollCode, wasm.OpEnd)
+		c := wasm.AppendIndex(nil, wasm.OpGlobalGet, b.stop)
+		c = wasm.AppendI32Const(c, 1)
+		c = wasm.AppendOp(c, wasm.OpI32Add)
+		c = wasm.AppendIndex(c, wasm.OpGlobalSet, b.stop)
+		c = wasm.AppendIndex(c, wasm.OpGlobalGet, b.stop)
+		c = wasm.AppendI32Const(c, 0)
+		c = wasm.AppendOp(c, wasm.OpI32GtS)
+		c = wasm.AppendBlock(c, wasm.OpIf, wasm.BlockType{})
+		c = wasm.AppendI32Const(c, -PollEvery)
+		c = wasm.AppendIndex(c, wasm.OpGlobalSet, b.stop)
+		c = wasm.AppendIndex(c, wasm.OpCall, b.poll)
+		w.pollCode = wasm.AppendOp(c, wasm.OpEnd)
 	}
 	return w
 }

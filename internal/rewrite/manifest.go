@@ -2,7 +2,7 @@ package rewrite
 
 // Version counts the changes of what the rewriter produces for the same input and options. It is part of the
 // identity of code, so two sides of different versions never mistake their variants for the same.
-const Version = 1
+const Version = 2
 
 // The names that the rewriter adds. A module that uses any of them itself stays local.
 const (
@@ -17,7 +17,7 @@ const (
 	ImportLeave = "leave"
 	// ImportCall + decimal id carries the arguments out and brings results and one of the Call statuses back.
 	ImportCall = "call."
-	// ImportPoll () is called where a poll finds the stop global set.
+	// ImportPoll () is called by the poll that finds the stop global above zero: each PollEvery polls, or when it was set.
 	ImportPoll = "poll"
 
 	exportMemory  = Prefix + "memory"

@@ -28,7 +28,12 @@ import (
 	"github.com/clonecloud/clonecloud/internal/wasm"
 )
 
-// PollMode says where code looks at the stop global.
+// PollEvery is how many polls pass between two calls of ImportPoll. A poll counts the stop global up from -PollEvery
+// and calls when it is above zero, so that whoever sets it to 1 is called at the next poll. The calls in between give
+// an engine whose code cannot be preempted its points to let other goroutines run; they cost less than 1 ns a poll.
+const PollEvery = 100_000
+
+// PollMode says where code polls.
 type PollMode byte
 
 // The poll modes.
@@ -143,18 +148,18 @@ func (b *builder) plan() {
 			b.addImport(numbered(ImportCall, id), wasm.FuncType{
 				Params: flatten(t.Params), Results: append(flatten(t.Results), i32),
 			})
-			b.addFlag(numbered(exportArm, id))
+			b.addFlag(numbered(exportArm, id), 0)
 		}
 	}
 	if b.opt.Poll != PollNone {
 		b.poll = b.addImport(ImportPoll, wasm.FuncType{})
-		b.stop = b.addFlag(exportStop)
+		b.stop = b.addFlag(exportStop, -PollEvery)
 		b.man.Stop = exportStop
 	}
 	b.dropped = make([]uint32, len(b.in.Data))
 	for i := range b.in.Data {
 		if b.in.HasDataCount && b.in.Data[i].Mode == wasm.Passive {
-			b.dropped[i] = b.addFlag(numbered(exportDropped, i))
+			b.dropped[i] = b.addFlag(numbered(exportDropped, i), 0)
 		}
 	}
 }
@@ -173,12 +178,12 @@ func (b *builder) addImport(name string, t wasm.FuncType) (index uint32) {
 	return index
 }
 
-// addFlag adds an exported mutable i32 global that is 0 at first.
-func (b *builder) addFlag(export string) (index uint32) {
+// addFlag adds an exported mutable i32 global.
+func (b *builder) addFlag(export string, initial int32) (index uint32) {
 	index = b.numGlobals()
 	b.out.Globals = append(b.out.Globals, wasm.Global{
 		GlobalType: wasm.GlobalType{Type: wasm.ValType{Kind: wasm.I32}, Mutable: true},
-		Init:       wasm.AppendOp(wasm.AppendI32Const(nil, 0), wasm.OpEnd),
+		Init:       wasm.AppendOp(wasm.AppendI32Const(nil, initial), wasm.OpEnd),
 	})
 	b.export(export, wasm.ExternGlobal, index)
 	return index

@@ -414,8 +414,8 @@ func (k *machine) host(t *testing.T, man *rewrite.Manifest) api.Module {
 		k.local--
 	})
 	fn(rewrite.ImportPoll, nil, nil, func(_ context.Context, mod api.Module, _ []uint64) {
-		if k.polls++; k.polls%1000 == 0 { // for the sake of time
-			mod.ExportedGlobal(man.Stop).(api.MutableGlobal).Set(0)
+		if k.polls++; k.stop && k.polls%1000 != 0 { // for the sake of time
+			mod.ExportedGlobal(man.Stop).(api.MutableGlobal).Set(1)
 		}
 	})
 	for _, c := range man.Candidates {
