@@ -15,6 +15,7 @@
 package clonecloud
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -61,8 +62,11 @@ var (
 	ErrConfig = errors.New("cannot use configuration")
 )
 
-// startWait is how long the first candidate waits for its clone: a part of what a start may cost.
-const startWait = 40 * time.Millisecond
+// How long the first candidate waits for its clone. With OffloadAuto that is a part of what a start may cost.
+const (
+	startWait  = 40 * time.Millisecond
+	forcedWait = time.Minute
+)
 
 // Run runs a program until it ends or ctx does. The report is nil if the guest never began.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
@@ -137,17 +141,17 @@ func seed(dst *[32]byte, n uint64) error {
 func choosePolicy(rc *runner.Config, cfg Config, eng engine.Engine) {
 	switch cfg.Offload {
 	case OffloadAuto, "":
-		rc.Wait = startWait
+		rc.Wait = cmp.Or(cfg.CloneWait, startWait)
 		speed := 1.0
 		if eng.Name() == interpreterName {
 			speed = 30 // of engines' ratios, the low end; measured values replace it
 		}
 		rc.Policy = func(r *analysis.Report, cands []analysis.Func) device.Policy { return autoPolicy(speed, r, cands) }
 	case OffloadAlways:
-		rc.Wait = time.Minute
+		rc.Wait = cmp.Or(cfg.CloneWait, forcedWait)
 		rc.Policy = func(*analysis.Report, []analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, 0.01) }
 	case OffloadListed:
-		rc.Wait = time.Minute
+		rc.Wait = cmp.Or(cfg.CloneWait, forcedWait)
 		rc.Analysis.Only = cfg.Functions
 		rc.Policy = func(*analysis.Report, []analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, 1) }
 	}

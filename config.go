@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 )
 
 // EngineKind says how WebAssembly is executed.
@@ -55,6 +56,10 @@ type Config struct {
 	// Cloud has the clones; nil: everything runs here, and Offload may not ask for more.
 	Cloud   Cloud
 	Offload OffloadMode // default: OffloadAuto
+	// CloneWait is how long the first function that could move waits for its clone, which takes time to be sent the
+	// module and to compile it; default: 40 ms for OffloadAuto, so that short programs start as fast as they do alone,
+	// a minute for the other modes.
+	CloneWait time.Duration
 	// Functions are those that OffloadListed sends, by name or as "#12". Those that may not move stay.
 	Functions []string
 	// KeepLocal names functions that never leave the device, nor what may call them.
@@ -91,6 +96,9 @@ func (c *Config) validate() error {
 	}
 	if (c.Offload == OffloadListed) != (len(c.Functions) > 0) {
 		fault("functions are listed if, and only if, the offload mode is listed")
+	}
+	if c.CloneWait < 0 {
+		fault("a clone cannot be waited for during %v", c.CloneWait)
 	}
 	if c.Invoke == "" && len(c.Params) > 0 {
 		fault("parameters without an export to invoke")

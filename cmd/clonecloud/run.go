@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -26,11 +27,13 @@ type runOptions struct {
 	seed                   uint64
 	virtualClock           bool
 	noCache                bool
+	wait                   time.Duration
 }
 
 func (o *runOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.cloud, "cloud", "", "where clones run: `local`, a second engine within this process; nowhere if not given")
 	f.StringVar(&o.offload, "offload", "auto", "when functions move: `never, always, auto` or a list of functions FUNC,...")
+	f.DurationVar(&o.wait, "wait", 0, "how long the start may wait for a clone to be ready; 0: 40ms with auto, else a minute")
 	f.StringVar(&o.engine, "engine", "", "how the device runs code: `compiler or interpreter` (a compiler where there is one)")
 	f.StringVar(&o.cloneEngine, "clone-engine", "", "how a local clone runs code: `compiler or interpreter`")
 	f.StringArrayVar(&o.dirs, "dir", nil, "let the program use a directory, `HOST[::GUEST]`; may be repeated")
@@ -91,7 +94,7 @@ func runRun(cmd *cobra.Command, o *runOptions, path string, args []string) (err 
 	cfg := clonecloud.Config{
 		Module: bin, Args: append([]string{o.argv0}, args...), Seed: o.seed, VirtualClock: o.virtualClock,
 		Stdin: cmd.InOrStdin(), Stdout: stdout, Stderr: stderr,
-		Engine: clonecloud.EngineKind(o.engine), KeepLocal: o.keepLocal,
+		Engine: clonecloud.EngineKind(o.engine), KeepLocal: o.keepLocal, CloneWait: o.wait,
 		Log: func(format string, args ...any) { fmt.Fprintf(stderr, "clonecloud: "+format+"\n", args...) },
 	}
 	if o.argv0 == "" {
