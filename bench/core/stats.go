@@ -66,3 +66,16 @@ func bootstrap(groups ...[]float64) bound {
 	}
 	return bound{mean(median), quantile(draws, 0.05), quantile(draws, 0.95)}
 }
+
+// bootstrapDifference gives the median of differences, and its bounds.
+func bootstrapDifference(v []float64) bound {
+	rng := rand.New(rand.NewPCG(1, 2))
+	draws, buf := make([]float64, resamples), make([]float64, len(v))
+	for i := range draws {
+		for k := range buf {
+			buf[k] = v[rng.IntN(len(v))]
+		}
+		draws[i] = quantile(buf, 0.5)
+	}
+	return bound{median(v), quantile(draws, 0.05), quantile(draws, 0.95)}
+}

@@ -30,6 +30,7 @@ type job struct {
 	env   []string
 	mount []local.Mount
 	exit  uint32
+	setup func() error // before each run; nil: nothing
 }
 
 // variant is code to compare.
@@ -113,6 +114,11 @@ func hooks(m *rewrite.Manifest) map[string]engine.HostFunc {
 
 // execute runs j once in a fresh instance; the time is that of the processor from the first instruction to the last.
 func (v *variant) execute(ctx context.Context, j *job) (seconds float64, out []byte, err error) {
+	if j.setup != nil {
+		if err := j.setup(); err != nil {
+			return 0, nil, err
+		}
+	}
 	var stdout bytes.Buffer
 	sys, err := local.New(local.Config{Stdin: bytes.NewReader(j.stdin), Stdout: &stdout, VirtualClock: true, Mounts: j.mount})
 	if err != nil {

@@ -66,22 +66,20 @@ func corpusJob(o *options, p *corpus.Program) (*job, error) {
 			return nil, err
 		}
 	}
+	files := map[string][]byte{} // nil: an empty directory
 	for i, d := range p.Dirs {
 		host := filepath.Join(o.scratch, p.Name, fmt.Sprint(i))
-		if err := os.MkdirAll(host, 0o755); err != nil {
-			return nil, err
-		}
 		for name, input := range d.Files {
-			data, err := corpus.Input(o.corpus, input)
-			if err == nil {
-				to := filepath.Join(host, filepath.FromSlash(name))
-				if err = os.MkdirAll(filepath.Dir(to), 0o755); err == nil {
-					err = os.WriteFile(to, data, 0o644)
-				}
+			to := filepath.Join(host, filepath.FromSlash(name))
+			if files[to] = nil; input == "" {
+				continue
 			}
-			if err != nil {
+			if files[to], err = corpus.Input(o.corpus, input); err != nil {
 				return nil, err
 			}
+		}
+		if err := os.MkdirAll(host, 0o755); err != nil {
+			return nil, err
 		}
 		dir, err := vfs.OpenHost(host)
 		if err != nil {
@@ -89,7 +87,32 @@ func corpusJob(o *options, p *corpus.Program) (*job, error) {
 		}
 		j.mount = append(j.mount, local.Mount{FS: dir, Guest: d.Guest})
 	}
+	j.setup = func() error { return fill(filepath.Join(o.scratch, p.Name), files) }
 	return j, nil
+}
+
+// fill makes the directories below dir hold the files and nothing else. The directories themselves stay, as they are open.
+func fill(dir string, files map[string][]byte) error {
+	old, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if err != nil {
+		return err
+	}
+	for _, f := range old {
+		if err := os.RemoveAll(f); err != nil {
+			return err
+		}
+	}
+	for to, data := range files {
+		if data == nil {
+			err = os.MkdirAll(to, 0o755)
+		} else if err = os.MkdirAll(filepath.Dir(to), 0o755); err == nil {
+			err = os.WriteFile(to, data, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pitch is one way to rewrite, to be compared with the plain module.
