@@ -57,7 +57,7 @@ func (d *hostDir) SetTimesPath(path string, follow bool, t Times) error {
 func (d *hostDir) parseName(path string, ifDot Errno) (name, error) {
 	n, err := parse(path)
 	if err == nil && n.dot {
-		if _, err = d.stat(n.path, true); err == nil {
+		if _, err = d.StatPath(path, true); err == nil {
 			err = ifDot
 		}
 	}
@@ -116,11 +116,11 @@ func (d *hostDir) Rename(path string, to Dir, newPath string) error {
 	if !ok {
 		return EXDEV
 	}
-	nn, err := nd.parseName(newPath, EBUSY)
+	dir, err := d.isDir(n)
 	if err != nil {
 		return err
 	}
-	dir, err := d.isDir(n)
+	nn, err := nd.parseName(newPath, EBUSY)
 	if err != nil {
 		return err
 	}
@@ -139,10 +139,6 @@ func (d *hostDir) Link(path string, to Dir, newPath string) error {
 	if !ok {
 		return EXDEV
 	}
-	nn, err := nd.parseName(newPath, EEXIST)
-	if err != nil {
-		return err
-	}
 	if dir, err := d.isDir(n); err != nil {
 		return err
 	} else if dir {
@@ -150,6 +146,10 @@ func (d *hostDir) Link(path string, to Dir, newPath string) error {
 	}
 	if n.slash {
 		return ENOTDIR
+	}
+	nn, err := nd.parseName(newPath, EEXIST)
+	if err != nil {
+		return err
 	}
 	if err := nd.nothingAt(nn); err != nil {
 		return err

@@ -149,7 +149,7 @@ func (m *Mem) find(start *node, nm name, follow bool) (found, error) {
 		n := dir.children[p]
 		f = found{dir, p, n}
 		switch {
-		case n == nil && last:
+		case n == nil && last && !slash:
 			return f, nil
 		case n == nil:
 			return f, ENOENT

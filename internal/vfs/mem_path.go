@@ -79,27 +79,33 @@ func (d *memDir) Rename(path string, to Dir, newPath string) error {
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
 	f, nm, err := d.m.entry(d.n, path, EBUSY)
-	if err != nil {
-		return err
-	}
-	nf, nnm, err := d.m.entry(nd.n, newPath, EBUSY)
-	if err != nil {
-		return err
-	}
 	switch {
+	case err != nil:
+		return err
 	case f.n == nil:
 		return ENOENT
-	case !f.n.isDir() && (nm.slash || nnm.slash):
+	}
+	nnm, err := parse(newPath)
+	switch {
+	case err != nil:
+		return err
+	case !nnm.dot && !f.n.isDir() && (nm.slash || nnm.slash):
 		return ENOTDIR
+	}
+	nf, _, err := d.m.entry(nd.n, newPath, EBUSY)
+	switch {
+	case err != nil:
+		return err
 	case nf.n == f.n:
 		return nil
 	case nf.dir.stat.Nlink == 0:
 		return ENOENT
 	}
-	for up := nf.dir; up != nil; up = up.parent {
-		if up == f.n {
-			return EINVAL // into itself
-		}
+	if within(nf.dir, f.n) {
+		return EINVAL // into itself
+	}
+	if within(f.dir, nf.n) {
+		return ENOTEMPTY
 	}
 	if nf.n != nil {
 		switch {
@@ -122,6 +128,16 @@ func (d *memDir) Rename(path string, to Dir, newPath string) error {
 	return nil
 }
 
+// within says whether a directory is n or lies below it.
+func within(dir, n *node) bool {
+	for ; dir != nil; dir = dir.parent {
+		if dir == n {
+			return true
+		}
+	}
+	return false
+}
+
 func (d *memDir) Link(path string, to Dir, newPath string) error {
 	nd, ok := to.(*memDir)
 	if !ok || nd.m != d.m {
@@ -130,20 +146,19 @@ func (d *memDir) Link(path string, to Dir, newPath string) error {
 	d.m.mu.Lock()
 	defer d.m.mu.Unlock()
 	f, nm, err := d.m.entry(d.n, path, EPERM)
-	if err != nil {
-		return err
-	}
-	nf, nnm, err := d.m.entry(nd.n, newPath, EEXIST)
-	if err != nil {
-		return err
-	}
 	switch {
+	case err != nil:
+		return err
 	case f.n == nil:
 		return ENOENT
 	case f.n.isDir():
 		return EPERM
 	case nm.slash:
 		return ENOTDIR
+	}
+	nf, nnm, err := d.m.entry(nd.n, newPath, EEXIST)
+	if err != nil {
+		return err
 	}
 	if err := canMake(nf, nnm); err != nil {
 		return err

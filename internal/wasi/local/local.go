@@ -174,8 +174,8 @@ func (l *System) release(n uint64) error {
 
 // Do carries out one call.
 func (l *System) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("carry out %v: %w", req.Op, err)
+	if ctx.Err() != nil {
+		return fmt.Errorf("carry out %v: %w", req.Op, context.Cause(ctx))
 	}
 	err := l.do(ctx, req, resp)
 	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {

@@ -74,7 +74,7 @@ func (l *System) poll(ctx context.Context, req *wasi.Request, resp *wasi.Respons
 	if len(resp.Data) > 0 {
 		return nil
 	}
-	ready, err := waitAny(ctx, waiting, timers.Wait)
+	ready, err := l.waitAny(ctx, waiting, timers.Wait)
 	if err != nil {
 		return err
 	}
@@ -102,9 +102,9 @@ func (w waiter) wait(ctx context.Context, ns uint64) error {
 }
 
 // waitAny waits for the first of the waiters, at most ns, and returns those that are ready; none if time was up.
-func waitAny(ctx context.Context, ws []waiter, ns uint64) ([]wasi.Event, error) {
+func (l *System) waitAny(ctx context.Context, ws []waiter, ns uint64) ([]wasi.Event, error) {
 	if len(ws) == 0 {
-		return nil, (&wasi.Clocks{}).Sleep(ctx, ns)
+		return nil, l.clocks.Sleep(ctx, ns)
 	}
 	if len(ws) > 1 {
 		// The waits of several streams run side by side until the first ends; each touches its own stream only.
