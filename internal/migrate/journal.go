@@ -35,6 +35,7 @@ type JournalConfig struct {
 // Entry is one host call of an offload: what was asked, as a digest, and what was answered.
 type Entry struct {
 	Op       wasi.Op
+	Effect   bool     // it changed something outside the process; see Effect
 	Digest   [32]byte // wasi.Request.Digest of the call
 	Response []byte   // encoded wasi.Response
 }
@@ -47,9 +48,11 @@ type Journal struct {
 	file    *os.File
 	spilled int64
 	count   int
+	effects int // number of the last entry that has an effect
 	last    Entry
 
 	reader *bufio.Reader // over file, while a replay has not read it out
+	taken  int64         // bytes read from it
 	off    int           // in buf, of a replay
 	read   int
 }
@@ -65,7 +68,7 @@ func NewJournal(cfg JournalConfig) *Journal {
 	return &Journal{cfg: cfg}
 }
 
-const recordHeader = 4 + 1 + 32
+const recordHeader = 4 + 1 + 1 + 32
 
 // Room tells whether an entry with a response of n bytes may be appended.
 func (j *Journal) Room(n int) bool { return j.Size()+int64(recordHeader+n) <= j.cfg.Limit }
@@ -82,7 +85,11 @@ func (j *Journal) Append(e Entry) error {
 		}
 	}
 	j.buf = binary.LittleEndian.AppendUint32(j.buf, uint32(len(e.Response)))
-	j.buf = append(j.buf, byte(e.Op))
+	effect := byte(0)
+	if e.Effect {
+		effect, j.effects = 1, j.count+1
+	}
+	j.buf = append(j.buf, byte(e.Op), effect)
 	j.buf = append(j.buf, e.Digest[:]...)
 	j.buf = append(j.buf, e.Response...)
 	j.last = e
@@ -121,6 +128,9 @@ func (j *Journal) Last() (Entry, bool) { return j.last, j.count > 0 }
 // Remaining is the number of entries that a replay has not consumed.
 func (j *Journal) Remaining() int { return j.count - j.read }
 
+// Harmless tells whether none of the entries that a replay has not consumed has an effect.
+func (j *Journal) Harmless() bool { return j.effects <= j.read }
+
 // Next returns the next entry of a replay, io.EOF after the last. After the first Next no Append may follow.
 func (j *Journal) Next() (Entry, error) {
 	if j.read == j.count {
@@ -139,23 +149,17 @@ func (j *Journal) Next() (Entry, error) {
 
 func (j *Journal) next() (Entry, error) {
 	var head [recordHeader]byte
-	if j.reader != nil {
-		_, err := io.ReadFull(j.reader, head[:])
-		switch {
-		case err == nil:
-			n := binary.LittleEndian.Uint32(head[:])
-			if int64(n) > j.spilled {
-				return Entry{}, io.ErrUnexpectedEOF
-			}
-			e := entryOf(head[:], make([]byte, n))
-			_, err = io.ReadFull(j.reader, e.Response)
-			return e, err
-		case !errors.Is(err, io.EOF):
-			return Entry{}, err
+	if j.reader != nil && j.taken < j.spilled {
+		if _, err := io.ReadFull(j.reader, head[:]); err != nil {
+			return Entry{}, early(err)
 		}
-		j.reader = nil
-		j.file.Close()
-		j.file = nil
+		n := int64(binary.LittleEndian.Uint32(head[:]))
+		if j.taken += recordHeader + n; j.taken > j.spilled {
+			return Entry{}, io.ErrUnexpectedEOF
+		}
+		e := entryOf(head[:], make([]byte, n))
+		_, err := io.ReadFull(j.reader, e.Response)
+		return e, early(err)
 	}
 	if len(j.buf)-j.off < recordHeader {
 		return Entry{}, io.ErrUnexpectedEOF
@@ -171,15 +175,23 @@ func (j *Journal) next() (Entry, error) {
 	return e, nil
 }
 
+// early makes an end where there must be none recognisable.
+func early(err error) error {
+	if errors.Is(err, io.EOF) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
 func entryOf(head, response []byte) Entry {
-	e := Entry{Op: wasi.Op(head[4]), Response: response}
-	copy(e.Digest[:], head[5:])
+	e := Entry{Op: wasi.Op(head[4]), Effect: head[5] != 0, Response: response}
+	copy(e.Digest[:], head[6:])
 	return e
 }
 
 // Close drops the journal and its file.
 func (j *Journal) Close() error {
-	j.buf, j.count, j.read = nil, 0, 0
+	j.buf, j.count, j.read, j.effects, j.reader = nil, 0, 0, 0, nil
 	if j.file == nil {
 		return nil
 	}

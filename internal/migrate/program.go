@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"time"
 
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/linmem"
@@ -19,7 +20,9 @@ type Program struct {
 	ID       wire.ID // SHA-256 of the original module
 	Manifest *rewrite.Manifest
 	Original *wasm.Module
-	code     engine.Module
+	// Rewriting is how long making the variant took, without compiling it.
+	Rewriting time.Duration
+	code      engine.Module
 }
 
 // Identity is the SHA-256 of an original module: the identity of its process states.
@@ -28,15 +31,17 @@ func Identity(bin []byte) wire.ID { return sha256.Sum256(bin) }
 // Prepare rewrites m, which was decoded from the original module with the given identity, and compiles it.
 func Prepare(ctx context.Context, eng engine.Engine, id wire.ID, m *wasm.Module, opt rewrite.Options) (*Program, error) {
 	opt.Source = id
+	begin := time.Now()
 	r, err := rewrite.Rewrite(m, opt)
 	if err != nil {
 		return nil, err
 	}
+	took := time.Since(begin)
 	code, err := eng.Compile(ctx, r.Binary)
 	if err != nil {
 		return nil, fmt.Errorf("compile rewritten module: %w", err)
 	}
-	return &Program{ID: id, Manifest: &r.Manifest, Original: m, code: code}, nil
+	return &Program{ID: id, Manifest: &r.Manifest, Original: m, Rewriting: took, code: code}, nil
 }
 
 // Plain compiles a module that stays on the device as it is.
@@ -81,12 +86,14 @@ func (p *Program) Start(ctx context.Context, l Linkage) (*Process, error) {
 	for name, f := range l.Hooks {
 		add(rewrite.Module, name, f)
 	}
+	hosts := map[[2]string]wasm.FuncType{}
 	for _, im := range p.Original.Imports {
 		if im.Kind != wasm.ExternFunc || !l.Hosts.Has(im.Module, im.Name) || funcs[im.Module][im.Name].Call != nil {
 			continue
 		}
 		if f, ok := valueHost(p.Original, im, l.WASI); ok {
 			add(im.Module, im.Name, f)
+			hosts[[2]string{im.Module, im.Name}] = p.Original.Types[im.Type]
 		}
 	}
 	if m := p.Manifest; m.Stop != "" && funcs[rewrite.Module][rewrite.ImportPoll].Call == nil {
@@ -105,6 +112,9 @@ func (p *Program) Start(ctx context.Context, l Linkage) (*Process, error) {
 		return nil, err
 	}
 	proc, err := Bind(inst, p.Manifest, l.WASI)
+	if err == nil {
+		proc.hosts = hosts
+	}
 	if err == nil && proc.Mem != nil && l.Tracker != linmem.None {
 		err = proc.Mem.Track()
 	}
@@ -172,6 +182,24 @@ func (s *hostSystem) Do(ctx context.Context, req *wasi.Request, resp *wasi.Respo
 }
 
 const maxHostSlots = 1000
+
+// CheckHost tells whether an OpHost that came from the other side is a call that the guest could make: of a host
+// function that the module imports, with arguments of its type. Embedders rely on that.
+func (p *Process) CheckHost(req *wasi.Request) error {
+	ft, ok := p.hosts[[2]string{req.Path, req.Path2}]
+	switch {
+	case !ok:
+		return fmt.Errorf("no host function %q %q is imported", req.Path, req.Path2)
+	case len(req.Data) != 8*len(ft.Params) || req.Size != uint64(len(ft.Results)):
+		return fmt.Errorf("host function %q %q with %d bytes of arguments and %d results", req.Path, req.Path2, len(req.Data), req.Size)
+	}
+	for i, t := range ft.Params {
+		if v := binary.LittleEndian.Uint64(req.Data[8*i:]); (t.Kind == typeI32 || t.Kind == typeF32) && v>>32 != 0 {
+			return fmt.Errorf("argument %d of host function %q %q is out of its type's range", i, req.Path, req.Path2)
+		}
+	}
+	return nil
+}
 
 // valueHost makes the import that carries a host function's arguments to the System; false for a signature that is
 // not all numbers.
