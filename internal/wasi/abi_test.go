@@ -2,6 +2,7 @@ package wasi_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -193,6 +194,47 @@ func TestReaddir(t *testing.T) {
 		t.Errorf("behind the end: got %d bytes", m.u32(out))
 	}
 	m.want("of a file", m.call("fd_readdir", 4, buf, 100, uint64(0), out), vfs.ENOTDIR)
+}
+
+// TestLongListing fills a buffer that takes several requests.
+func TestLongListing(t *testing.T) {
+	m := newMachine(t, wasi.Preview1, local.Config{})
+	d, err := m.fs.Root()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const files = 3000
+	for i := range files {
+		if err := d.Mkdir(fmt.Sprintf("%04d%s", i, strings.Repeat("n", 200))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	buf, out := m.room(900_000), m.room(4)
+	m.want("readdir", m.call("fd_readdir", 3, buf, 900_000, uint64(0), out), vfs.Success)
+	if got, want := m.u32(out), uint32(24+1+24+2+files*(24+204)); got != want {
+		t.Errorf("got %d bytes, want %d", got, want)
+	}
+}
+
+// TestEncodingIsKept pins the encodings, which journals and other versions hold.
+func TestEncodingIsKept(t *testing.T) {
+	const req = "0b0480808080808080808001ffffffffffffffffff014d0102ff83804701020304086469722f6e616d6501780464617461"
+	if got := fmt.Sprintf("%x", sampleRequest().AppendTo(nil)); got != req {
+		t.Errorf("request: got %s, want %s", got, req)
+	}
+	const resp = "2c0904808080808020010201020403040506070472656164"
+	if got := fmt.Sprintf("%x", sampleResponse().AppendTo(nil)); got != resp {
+		t.Errorf("response: got %s, want %s", got, resp)
+	}
+	s := wasi.NewState([]string{"a"}, []string{"K=v"}, [32]byte{1})
+	_ = s.Set(3, &wasi.FD{Handle: 4, Kind: wasi.KindDir, Type: vfs.TypeDirectory, Base: 1, Inheriting: 2, Preopen: "/"})
+	b, err := s.MarshalBinary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprintf("%x", sha256.Sum256(b)), "17df6f1ddb6a28f03c9615c3b87af9e3731fd93463df2b752f3c253e9efa4923"; got != want {
+		t.Errorf("state: got %s, want %s", got, want)
+	}
 }
 
 func TestStdio(t *testing.T) {

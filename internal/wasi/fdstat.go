@@ -155,25 +155,38 @@ func (c *call) fdReaddir() Errno {
 	if !ok || !ok2 {
 		return vfs.EFAULT
 	}
-	cookie := c.u64(3)
-	if e := c.do(Request{Op: OpReadDir, Handle: f.Handle, Offset: cookie, Size: min(uint64(len(buf)), MaxIO)}); e != vfs.Success {
-		return e
-	}
 	used := 0
-	for rest := c.resp.Data; len(rest) > 0 && used < len(buf); {
-		var entry Dirent
-		if entry, rest, ok = parseDirent(rest); !ok {
-			return vfs.EIO
+	for cookie := c.u64(3); used < len(buf); {
+		if e := c.do(Request{
+			Op: OpReadDir, Handle: f.Handle, Offset: cookie, Size: min(uint64(len(buf)-used), MaxList),
+		}); e != vfs.Success {
+			return e
 		}
-		cookie++
-		var head [DirentSize]byte
-		le := binary.LittleEndian
-		le.PutUint64(head[:], cookie)
-		le.PutUint64(head[8:], entry.Ino)
-		le.PutUint32(head[16:], uint32(len(entry.Name)))
-		head[20] = byte(entry.Type)
-		used += copy(buf[used:], head[:])
-		used += copy(buf[used:], entry.Name)
+		got := 0
+		for rest := c.resp.Data; len(rest) > 0 && used < len(buf); {
+			var entry Dirent
+			if entry, rest, ok = parseDirent(rest); !ok {
+				return vfs.EIO
+			}
+			cookie++
+			n := putDirent(buf[used:], entry, cookie)
+			used, got = used+n, got+n
+		}
+		if got < MaxList {
+			break // there is no more: a buffer that is not full tells the guest
+		}
 	}
 	return c.count(out, uint64(used), vfs.Success)
+}
+
+// putDirent lays out an entry, the next one's cookie in it, as far as it fits.
+func putDirent(buf []byte, e Dirent, next uint64) int {
+	var head [DirentSize]byte
+	le := binary.LittleEndian
+	le.PutUint64(head[:], next)
+	le.PutUint64(head[8:], e.Ino)
+	le.PutUint32(head[16:], uint32(len(e.Name)))
+	head[20] = byte(e.Type)
+	n := copy(buf, head[:])
+	return n + copy(buf[n:], e.Name)
 }

@@ -8,6 +8,7 @@ const (
 	oDirectory
 	oExclusive
 	oTruncate
+
 	oMask = oCreate | oDirectory | oExclusive | oTruncate
 
 	lookupFollow = 1
@@ -144,10 +145,8 @@ func (c *call) pathOpen() Errno {
 		rights = RightRead & f.Inheriting // hand-written guests ask for nothing and read
 	}
 	flags := c.followFlag(1)
-	for bit, flag := range map[uint32]uint64{
-		oCreate: FlagCreate, oDirectory: FlagDirectory, oExclusive: FlagExclusive, oTruncate: FlagTruncate,
-	} {
-		if oflags&bit != 0 {
+	for i, flag := range [...]uint64{FlagCreate, FlagDirectory, FlagExclusive, FlagTruncate} {
+		if oflags>>i&1 != 0 {
 			flags |= flag
 		}
 	}

@@ -191,7 +191,7 @@ func (c *call) now(id uint32) (uint64, Errno) {
 	return last[id], vfs.Success
 }
 
-// checkAnswer guards against a System that counts more than was asked for.
+// checkCount guards against a System that counts more than was asked for.
 func (c *call) checkCount(op Op, got, most uint64) bool {
 	if got > most && c.err == nil {
 		c.err = fmt.Errorf("carry out %v: answer of %d bytes to a request of %d", op, got, most)

@@ -89,6 +89,7 @@ const (
 // Limits of one Request and Response. Longer reads and writes of a guest are several requests.
 const (
 	MaxIO   = 1 << 20 // bytes of Data and Buf
+	MaxList = 1 << 18 // bytes of a guest's buffer that one OpReadDir fills
 	MaxPath = 4096    // bytes of a path or link target
 )
 
@@ -159,7 +160,7 @@ var opTable = [NumOps]struct {
 	OpSeek:         {"seek", []string{"fd_seek", "fd_tell"}},
 	OpPoll:         {"poll", []string{"poll_oneoff"}},
 	OpOpen:         {"open", []string{"path_open"}},
-	OpClose:        {"close", []string{"fd_close", "fd_renumber", "path_open"}},
+	OpClose:        {"close", []string{"fd_close", "fd_renumber"}},
 	OpStat:         {"stat", []string{"fd_filestat_get", "fd_seek"}},
 	OpStatPath:     {"stat-path", []string{"path_filestat_get"}},
 	OpSetTimes:     {"set-times", []string{"fd_filestat_set_times"}},

@@ -118,7 +118,7 @@ func (l *System) readDir(h *handle, req *wasi.Request, resp *wasi.Response) erro
 	}
 	var room uint64
 	for _, e := range h.listing[req.Offset:] {
-		if room >= min(req.Size, wasi.MaxIO/2) {
+		if room >= min(req.Size, wasi.MaxList) {
 			break
 		}
 		room += wasi.DirentSize + uint64(len(e.Name))
