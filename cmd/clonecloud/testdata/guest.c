@@ -1,6 +1,9 @@
 // The guest of this package's tests: what it does is its first argument. Built by
 //
-//	clang --target=wasm32-wasi -O1 -g0 -Wl,--strip-debug -o guest.wasm guest.c
+//	clang --target=wasm32-wasi -O1 -c -o guest.o guest.c
+//	clang --target=wasm32-wasi -Wl,--strip-debug -o guest.wasm guest.o
+//
+// In two steps, since clang drops the names of functions when it optimises and links at once.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
