@@ -64,9 +64,12 @@ var (
 
 // How long the first candidate waits for its clone. With OffloadAuto that is a part of what a start may cost.
 const (
-	startWait  = 40 * time.Millisecond
+	startWait  = 45 * time.Millisecond
 	forcedWait = time.Minute
 )
+
+// startHold is how long a run with OffloadAuto goes on before it asks for a clone that is not known to be faster.
+const startHold = time.Second
 
 // Run runs a program until it ends or ctx does. The report is nil if the guest never began.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
@@ -141,10 +144,17 @@ func seed(dst *[32]byte, n uint64) error {
 func choosePolicy(rc *runner.Config, cfg Config, eng engine.Engine) {
 	switch cfg.Offload {
 	case OffloadAuto, "":
-		rc.Wait = cmp.Or(cfg.CloneWait, startWait)
 		speed := 1.0
 		if eng.Name() == interpreterName {
 			speed = 30 // of engines' ratios, the low end; measured values replace it
+		}
+		switch {
+		case cfg.CloneWait != 0:
+			rc.Wait = cfg.CloneWait
+		case speed > 1:
+			rc.Wait = startWait
+		default:
+			rc.Hold = startHold // nothing moves before it was measured
 		}
 		rc.Policy = func(r *analysis.Report, cands []analysis.Func) device.Policy { return autoPolicy(speed, r, cands) }
 	case OffloadAlways:

@@ -47,6 +47,8 @@ type Host struct {
 	mu       sync.Mutex
 	modules  map[wire.ID][]byte     // guarded by mu; originals
 	programs map[wire.ID]*programme // guarded by mu; by code digest
+	open     context.Context        // guarded by mu; ends with Close, and with it what is being compiled
+	shut     context.CancelFunc     // guarded by mu
 }
 
 // programme is compiled code that sessions share.
@@ -59,6 +61,7 @@ type programme struct {
 func (h *Host) init() {
 	h.once.Do(func() {
 		h.modules, h.programs = map[wire.ID][]byte{}, map[wire.ID]*programme{}
+		h.open, h.shut = context.WithCancel(context.Background())
 		if h.MaxModule == 0 {
 			h.MaxModule = 256 << 20
 		}
@@ -82,6 +85,9 @@ var ErrRunning = errors.New("code of a clone does not end")
 // done first, ErrRunning is returned, and neither code nor Engine may be released.
 func (h *Host) Close(ctx context.Context) error {
 	h.init()
+	h.mu.Lock()
+	h.shut() // nobody will use what is being compiled
+	h.mu.Unlock()
 	ended := make(chan struct{})
 	go func() {
 		h.acceptor.Close()
@@ -94,6 +100,7 @@ func (h *Host) Close(ctx context.Context) error {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.open, h.shut = context.WithCancel(context.Background())
 	var errs []error
 	for _, p := range h.programs {
 		<-p.done
@@ -152,7 +159,7 @@ var errModule = errors.New("module cannot run on this node")
 // program returns the compiled clone variant of the module that hello names.
 func (h *Host) program(ctx context.Context, hello *wire.Hello) (*migrate.Program, error) {
 	h.mu.Lock()
-	bin := h.modules[hello.Module]
+	bin, open := h.modules[hello.Module], h.open
 	p, busy := h.programs[hello.Code]
 	if !busy {
 		p = &programme{done: make(chan struct{})}
@@ -160,7 +167,7 @@ func (h *Host) program(ctx context.Context, hello *wire.Hello) (*migrate.Program
 	}
 	h.mu.Unlock()
 	if !busy {
-		p.prog, p.err = h.prepare(context.WithoutCancel(ctx), bin, hello)
+		p.prog, p.err = h.prepare(open, bin, hello)
 		if p.err != nil {
 			h.mu.Lock()
 			delete(h.programs, hello.Code)
@@ -191,6 +198,9 @@ func (h *Host) prepare(ctx context.Context, bin []byte, hello *wire.Hello) (*mig
 		return nil, fmt.Errorf("%w: %w", errModule, err)
 	}
 	p, err := migrate.Prepare(ctx, h.Engine, hello.Module, m, variant(hello.Candidates, hello.Options))
+	if ctx.Err() != nil && err != nil {
+		return nil, fmt.Errorf("host closed: %w", err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errModule, err)
 	}

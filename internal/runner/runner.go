@@ -49,9 +49,13 @@ type Config struct {
 	// Interruptible lets a cancelled context end code that calls nothing, at the cost of polls.
 	Interruptible bool
 	Tracker       linmem.Tracker
-	Wait          time.Duration // see device.Config
-	Limits        device.Limits
-	Compress      bool
+	// Wait is how long the start may take on account of the clone: for analysing and rewriting, and what is left of
+	// it for the first candidate to wait until the clone is ready.
+	Wait time.Duration
+	// Hold is how long the node is left alone after the start; see device.Cloud.
+	Hold     time.Duration
+	Limits   device.Limits
+	Compress bool
 	// Log is told what a person should know, in one line each; Trace every decision.
 	Log, Trace func(format string, args ...any)
 }
@@ -111,10 +115,12 @@ func Load(ctx context.Context, cfg Config) (_ *Instance, err error) {
 		}
 	}()
 	id := migrate.Identity(cfg.Module)
+	planning := time.Now()
 	plan, err := i.plan(m, id)
 	if err != nil {
 		return nil, err
 	}
+	wait := cfg.Wait - time.Since(planning)
 	if o := plan.options; o.Wrap || o.CanonicalNaN || o.Poll != rewrite.PollNone {
 		i.prog, err = migrate.Prepare(ctx, cfg.Engine, id, m, o)
 	} else {
@@ -132,7 +138,7 @@ func Load(ctx context.Context, cfg Config) (_ *Instance, err error) {
 	}
 	i.ctrl = device.New(device.Config{
 		Local: i.local, Hosts: cfg.Hosts, Cloud: i.cloud, Policy: plan.policy, Reach: plan.reach,
-		Limits: cfg.Limits, Wait: cfg.Wait, Compress: cfg.Compress, Trace: cfg.Trace,
+		Limits: cfg.Limits, Wait: max(wait-i.prog.Rewriting, 0), Compress: cfg.Compress, Trace: cfg.Trace,
 	})
 	w := &wasi.Process{State: i.local.NewState(cfg.Args, cfg.Env, cfg.Seed), System: i.ctrl.System()}
 	tracker := cfg.Tracker
@@ -226,7 +232,7 @@ func (i *Instance) plan(m *wasm.Module, id wire.ID) (*plan, error) {
 	if cfg.CanonicalNaN {
 		options |= wire.OptionCanonicalNaN
 	}
-	i.cloud = &device.Cloud{Dial: cfg.Dial, Peer: cfg.Peer, Module: cfg.Module, Log: cfg.Log, Hello: wire.Hello{
+	i.cloud = &device.Cloud{Dial: cfg.Dial, Peer: cfg.Peer, Module: cfg.Module, Hold: cfg.Hold, Log: cfg.Log, Hello: wire.Hello{
 		Version: wire.Version, Module: id, Code: migrate.CloneCode(id, ids, options), Options: options, Candidates: ids,
 		Engine: cfg.Engine.Name(), Arch: runtime.GOARCH, MemoryMax: linmem.MaxSize,
 	}}
