@@ -10,6 +10,7 @@ import (
 
 	"github.com/clonecloud/clonecloud/internal/delta"
 	"github.com/clonecloud/clonecloud/internal/link"
+	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
@@ -23,19 +24,21 @@ type Cloud struct {
 	Hello wire.Hello
 	// Module is the original module.
 	Module []byte
-	// Hold is how long the node is left alone: a run that ends before has cost it nothing. Default: not at all.
+	// Hold is how long the node is left alone after Start: a run that ends before has cost it nothing. Default: not at all.
 	Hold time.Duration
-	// Log is told, in one line each, what a person may want to know.
+	// Log is told, in one line each, what a person may want to know. Any goroutine may call it, one at a time.
 	Log func(format string, args ...any)
 
 	cancel context.CancelFunc
 	done   chan struct{}
+	saying sync.Mutex // held while Log runs
 
 	mu      sync.Mutex
 	conn    *conn         // guarded by mu; nil: none is ready
 	changed chan struct{} // guarded by mu; closed and replaced when conn or err changed
 	err     error         // guarded by mu; why there will be no more
 	rate    float64       // guarded by mu; bytes per second, 0: not measured
+	told    bool          // guarded by mu; of a first trouble
 	past    traffic       // guarded by mu; of conversations that have ended
 }
 
@@ -73,6 +76,9 @@ func (c *Cloud) Start() {
 
 // Close ends the conversation and waits for what runs in the background.
 func (c *Cloud) Close() {
+	if c.cancel == nil {
+		return // never started
+	}
 	c.cancel()
 	<-c.done
 }
@@ -86,10 +92,10 @@ func (c *Cloud) keep(ctx context.Context) {
 			return
 		}
 		if permanent(err) {
-			c.publish(nil, err)
-			c.Log("no clone: %v", err)
+			c.giveUp(err)
 			return
 		}
+		c.trouble(ready, err)
 		if ready {
 			wait = short
 		}
@@ -102,24 +108,61 @@ func (c *Cloud) keep(ctx context.Context) {
 	}
 }
 
+// permanent tells whether another conversation would end as this one did.
 func permanent(err error) bool {
 	var refused *peer.RefusedError
 	return errors.As(err, &refused) && (refused.Code == wire.CodeVersion || refused.Code == wire.CodeUnsupported) ||
-		errors.Is(err, errDistrusted)
+		errors.Is(err, errDistrust) || errors.Is(err, wire.ErrProtocol)
 }
 
-// errDistrusted ends all dealings with a cloud that broke a rule.
-var errDistrusted = errors.New("clone not trusted any more")
+// errDistrust marks what only a faulty or lying clone does. It ends all dealings with its cloud.
+var errDistrust = errors.New("the clone broke a rule")
 
-func (c *Cloud) publish(n *conn, err error) {
+func distrust(format string, args ...any) error {
+	return fmt.Errorf("%w: %w", errDistrust, fmt.Errorf(format, args...))
+}
+
+// giveUp ends all dealings with the cloud, and says why if that is the first anybody hears of it.
+func (c *Cloud) giveUp(err error) {
+	if c.publish(nil, err) {
+		c.say("going on without a clone: %v", err)
+	}
+}
+
+// trouble tells of the first conversation that is lost or does not begin. There may be many; the report counts them.
+func (c *Cloud) trouble(ready bool, err error) {
+	c.mu.Lock()
+	told := c.told || c.err != nil
+	c.told = true
+	c.mu.Unlock()
+	switch {
+	case told:
+	case ready:
+		c.say("clone lost, going on without until there is another: %v", err)
+	default:
+		c.say("no clone so far: %v", err)
+	}
+}
+
+func (c *Cloud) say(format string, args ...any) {
+	c.saying.Lock()
+	defer c.saying.Unlock()
+	if c.Log != nil {
+		c.Log(format, args...)
+	}
+}
+
+// publish makes n the conversation in use, or says that there will be none. It does nothing once there is none.
+func (c *Cloud) publish(n *conn, err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return
+		return false
 	}
 	c.conn, c.err = n, err
 	close(c.changed)
 	c.changed = make(chan struct{})
+	return true
 }
 
 // ready returns the present conversation, nil if none is ready.
@@ -150,16 +193,18 @@ func (c *Cloud) await(ctx context.Context, d time.Duration) *conn {
 	}
 }
 
-// drop ends a conversation; distrust says never to begin another.
-func (c *Cloud) drop(n *conn, distrust bool) {
+// drop ends a conversation that failed, and all dealings with the cloud if another would fail likewise.
+func (c *Cloud) drop(n *conn, err error) {
 	c.mu.Lock()
 	if c.conn == n {
 		c.conn = nil
 	}
 	c.mu.Unlock()
-	if distrust {
-		c.publish(nil, errDistrusted)
+	if permanent(err) {
+		c.giveUp(err)
 		c.cancel()
+	} else {
+		c.trouble(true, err)
 	}
 	n.end.Close()
 }
@@ -196,7 +241,10 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 	}
 	s, ok := m.(*wire.SyncState)
 	if !ok {
-		return false, fmt.Errorf("%v before the clone is ready: %w", m.Type(), wire.ErrProtocol)
+		return false, distrust("%v before it is ready", m.Type())
+	}
+	if s.State != wire.ID(migrate.InitialID(c.Hello.Module)) || len(s.Written) > 0 {
+		return false, distrust("it does not begin with the module's initial state")
 	}
 	c.publish(&conn{end: end, state: s.State, engine: welcome.Engine, arch: welcome.Arch}, nil)
 	select {

@@ -151,6 +151,9 @@ func Load(ctx context.Context, cfg Config) (_ *Instance, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrModule, err)
 	}
+	if i.cloud != nil && cfg.Hold > 0 {
+		i.cloud.Start()
+	}
 	plan.report.Start = time.Since(begin)
 	i.ctrl.Attach(i.proc, plan.report)
 	if s := i.prog.Manifest.Start; s != "" {
@@ -236,7 +239,9 @@ func (i *Instance) plan(m *wasm.Module, id wire.ID) (*plan, error) {
 		Version: wire.Version, Module: id, Code: migrate.CloneCode(id, ids, options), Options: options, Candidates: ids,
 		Engine: cfg.Engine.Name(), Arch: runtime.GOARCH, MemoryMax: linmem.MaxSize,
 	}}
-	i.cloud.Start()
+	if cfg.Hold == 0 {
+		i.cloud.Start() // compiling here and there takes about as long
+	}
 	return p, nil
 }
 
