@@ -221,7 +221,7 @@ func (w *writer) scan(f uint32, fn *wasm.Func) error {
 			w.stay(f)
 		case wasm.OpDataDrop:
 			if i := int(in.Index); i < len(b.dropped) && b.dropped[i] != 0 {
-				w.edits = append(w.edits, w.insert(editDropped, b.dropped[i], true))
+				w.edits = append(w.edits, w.insert(editDropped, b.dropped[i]-1, true))
 			}
 		}
 	}

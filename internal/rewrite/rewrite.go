@@ -117,7 +117,7 @@ type builder struct {
 	enter, leave, call uint32   // imports, if there are wrappers; call is the one of candidate 0
 	poll, stop         uint32   // import and global, if there are polls
 	arm                uint32   // global of candidate 0, if there are wrappers
-	dropped            []uint32 // by data segment: the global that says whether it was dropped; 0: it never is
+	dropped            []uint32 // by data segment: 1 + the global that says whether it was dropped; 0: it never is
 
 	added []wasm.Naming // names of functions that were added, by new index
 }
@@ -159,7 +159,7 @@ func (b *builder) plan() {
 	b.dropped = make([]uint32, len(b.in.Data))
 	for i := range b.in.Data {
 		if b.in.HasDataCount && b.in.Data[i].Mode == wasm.Passive {
-			b.dropped[i] = b.addFlag(numbered(exportDropped, i), 0)
+			b.dropped[i] = 1 + b.addFlag(numbered(exportDropped, i), 0)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (b *builder) state() {
 		}
 		s := Segment{Index: uint32(i), Flag: numbered(exportDropped, i), Drop: numbered(exportDrop, i)}
 		code := wasm.AppendIndex(nil, wasm.OpDataDrop, s.Index)
-		code = wasm.AppendIndex(wasm.AppendI32Const(code, 1), wasm.OpGlobalSet, flag)
+		code = wasm.AppendIndex(wasm.AppendI32Const(code, 1), wasm.OpGlobalSet, flag-1)
 		b.exportFunc(s.Drop, wasm.FuncType{}, code)
 		b.man.Segments = append(b.man.Segments, s)
 	}
