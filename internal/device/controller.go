@@ -25,8 +25,11 @@ import (
 
 // Limits bound what one offload may make the device do. Zero fields mean the defaults.
 type Limits struct {
-	Calls     uint64 // home calls, output and notes of one offload; default 1<<32
-	Output    uint64 // bytes of output of one offload; default 16 GiB
+	Calls  uint64 // home calls, output and notes of one offload; default 1<<32
+	Output uint64 // bytes of output of one offload; default 16 GiB
+	// Silence is how long a clone may compute without a word before it is given up, even if the policy waits for
+	// ever. Default 1 h.
+	Silence   time.Duration
 	DownPages uint32 // pages that come back; default: all of the memory
 	Journal   migrate.JournalConfig
 }
@@ -37,6 +40,9 @@ func (l Limits) withDefaults() Limits {
 	}
 	if l.Output == 0 {
 		l.Output = 16 << 30
+	}
+	if l.Silence == 0 {
+		l.Silence = time.Hour
 	}
 	return l
 }
@@ -235,7 +241,7 @@ func (c *Controller) leave(id uint32) error {
 		took := time.Since(top.start)
 		c.report.Functions[id].Device += took
 		if top.fallback {
-			return c.replay.End()
+			return c.settle()
 		}
 		c.cfg.Policy.Left(id, took, top.inside == c.inside)
 		return nil
@@ -243,15 +249,29 @@ func (c *Controller) leave(id uint32) error {
 	return fmt.Errorf("BUG: candidate %d left, which was not entered", id)
 }
 
+// settle ends a fallback: what its clone had done outside has been repeated, and what it had opened besides is closed.
+func (c *Controller) settle() error {
+	if err := c.replay.End(); err != nil {
+		return err
+	}
+	if n := c.replay.Forgot(); n > c.report.Forgot {
+		c.cfg.Trace("forgot %d calls of clones that had no effect and were not repeated", n-c.report.Forgot)
+		c.report.Forgot = n
+		c.closeUnused(context.Background())
+	}
+	return nil
+}
+
 // call is what a wrapper calls when enter said clone: results and status come back in stack.
 func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint64) error {
-	t := &trip{c: c, cand: k, start: time.Now(), attempt: migrate.Attempt{Offload: c.offloads + 1, Number: 1}}
+	now := time.Now()
+	t := &trip{c: c, cand: k, start: now, looked: now, heard: now, attempt: migrate.Attempt{Offload: c.offloads + 1, Number: 1}}
 	c.offloads++
 	err := t.run(ctx, stack[:len(k.Params)])
 	took := time.Since(t.start)
 	c.inside += took
 	f := &c.report.Functions[k.ID]
-	t.record(f)
+	t.account(f)
 	var fb *fallback
 	if errors.As(err, &fb) {
 		f.Fallbacks[fb.reason]++
@@ -289,7 +309,7 @@ func name(k rewrite.Candidate) string {
 // that a lost clone had done has diverged.
 func (c *Controller) Finish(err error) (Report, error) {
 	if !errors.Is(err, migrate.ErrDiverged) && !errors.Is(err, context.Canceled) {
-		if end := c.replay.End(); end != nil {
+		if end := c.settle(); end != nil {
 			err = errors.Join(end, err)
 		}
 	}

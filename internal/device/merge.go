@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/delta"
-	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/wasi"
@@ -21,18 +20,12 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 	if m.Calls != t.calls {
 		return distrust("it made %d calls where %d arrived", m.Calls, t.calls)
 	}
-	t.exec = min(time.Duration(m.ExecNanos), time.Since(t.start))
-	switch m.Outcome {
-	case wire.OutcomeHandedBack:
+	t.exec = time.Duration(min(m.ExecNanos, uint64(time.Since(t.start))))
+	if m.Outcome == wire.OutcomeHandedBack {
 		return &refusal{"handed back", m.Detail}
-	case wire.OutcomeResults:
-		if err := checkResults(m.Results, t.cand.Results); err != nil {
-			return err
-		}
-	case wire.OutcomeTrap:
-		if m.Trap >= uint8(engine.NumTrapKinds) {
-			return distrust("trap of kind %d", m.Trap)
-		}
+	}
+	if err := t.checkEnd(m); err != nil {
+		return err
 	}
 	if delta.ID(m.Image.Base) != t.sent {
 		return distrust("what came back is based on state %x in place of %v", m.Image.Base[:4], t.sent)
@@ -40,12 +33,9 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 	if err := c.proc.Check(&m.Image); err != nil {
 		return distrust("%w", err)
 	}
-	w := &wasi.State{}
-	if err := w.UnmarshalBinary(m.Image.WASI); err != nil {
-		return distrust("wasi state: %w", err)
-	}
-	if err := wasi.CheckReturned(c.proc.WASI.State, w, c.cfg.Local.Issued); err != nil {
-		return distrust("wasi state: %w", err)
+	w, err := t.checkWASI(m.Image.WASI)
+	if err != nil {
+		return err
 	}
 	var mem []byte
 	if c.proc.Mem != nil {
@@ -57,9 +47,9 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 		}
 		return nil
 	}}
-	staged, err := migrate.Stage(t.attempt, &m.Image, lim, func() (wire.Message, error) { return t.recv(ctx) })
+	staged, err := migrate.Stage(t.attempt, &m.Image, lim, func() (wire.Message, error) { return t.piece(ctx) })
 	if err != nil {
-		if errors.Is(err, peer.ErrLost) || errors.Is(err, errOverdue) || ctx.Err() != nil {
+		if errors.Is(err, peer.ErrLost) || errors.Is(err, errOverdue) || errors.Is(err, errSilent) || ctx.Err() != nil {
 			return err
 		}
 		return distrust("%w", err)
@@ -79,6 +69,16 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 	c.cfg.Cloud.measured(t.up+t.down, link)
 	t.results = m.Results
 	return ending(m)
+}
+
+// piece waits for the next message of the pages that come back.
+func (t *trip) piece(ctx context.Context) (wire.Message, error) {
+	m, err := t.recv(ctx)
+	if p, ok := m.(*wire.Pages); ok && len(p.Data) == 0 {
+		return nil, distrust("pages of no bytes")
+	}
+	t.heard = time.Now()
+	return m, err
 }
 
 // apply is the merge: from its first write it does not fail.
@@ -105,7 +105,7 @@ func (t *trip) apply(ctx context.Context, m *wire.Reintegrate, staged *migrate.S
 	c.confirmed = staged.Next
 	c.pending.Clear()
 	if err := t.send(ctx)(&wire.Commit{Offload: t.attempt.Offload, Attempt: t.attempt.Number, State: staged.Next}); err != nil {
-		c.cfg.Cloud.drop(c.conn, false) // the merge stands; another clone begins from the initial image
+		c.cfg.Cloud.drop(c.conn, err) // the merge stands; another clone begins from the initial image
 	}
 	return nil
 }
@@ -122,16 +122,4 @@ func (c *Controller) closeUnused(ctx context.Context) {
 			_ = c.real.Do(ctx, &wasi.Request{Op: wasi.OpClose, Handle: h}, &wasi.Response{})
 		}
 	}
-}
-
-func checkResults(got []uint64, want []byte) error {
-	if len(got) != len(want) {
-		return distrust("%d results of a function that has %d", len(got), len(want))
-	}
-	for i, k := range want {
-		if (k == 0x7f || k == 0x7d) && got[i]>>32 != 0 {
-			return distrust("result %d is out of its type's range", i)
-		}
-	}
-	return nil
 }

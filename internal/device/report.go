@@ -24,9 +24,11 @@ type Report struct {
 	Share    float64       `json:"share"`     // of the guest's time that was spent on the clone
 	Overhead uint64        `json:"overhead"`  // bytes of memory that offloading needed on the device, at most
 	// LinkUp and LinkDown are all bytes of frames, modules and repetitions included.
-	LinkUp    uint64           `json:"link_up"`
-	LinkDown  uint64           `json:"link_down"`
-	Resumed   int              `json:"resumed"` // conversations that went on over a new link
+	LinkUp   uint64 `json:"link_up"`
+	LinkDown uint64 `json:"link_down"`
+	Resumed  int    `json:"resumed"` // conversations that went on over a new link
+	// Forgot counts calls of clones without an effect that a run here did not repeat: a clone that lied made them.
+	Forgot    int              `json:"forgot,omitempty"`
 	Functions []FunctionReport `json:"functions"`
 }
 

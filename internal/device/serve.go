@@ -21,61 +21,80 @@ func (t *trip) serve(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		switch m := m.(type) {
-		case *wire.HomeCall:
-			if !t.mine(m.Offload, m.Attempt) {
-				continue
-			}
-			err = t.homeCall(ctx, m)
-		case *wire.Output:
-			if !t.mine(m.Offload, m.Attempt) {
-				continue
-			}
-			err = t.write(ctx, m)
-		case *wire.Note:
-			if !t.mine(m.Offload, m.Attempt) {
-				continue
-			}
-			err = t.note(m)
-		case *wire.Refuse:
-			if !t.mine(m.Offload, m.Attempt) {
-				continue
-			}
-			return &refusal{"refused", fmt.Sprintf("%v: %s", m.Code, m.Text)}
-		case *wire.Reintegrate:
-			if !t.mine(m.Offload, m.Attempt) {
-				continue // its pages are skipped below
-			}
-			return t.reintegrate(ctx, m)
-		case *wire.Pages, *wire.PagesEnd, *wire.SyncState:
-			// Of an attempt that was given up.
-		default:
-			return distrust("%v out of place", m.Type())
-		}
-		if err != nil {
+		if err := t.handle(ctx, m); err != nil || t.merged {
 			return err
 		}
+		t.heard = time.Now()
 	}
 }
 
-func (t *trip) mine(offload uint64, attempt uint32) bool {
-	return t.attempt == migrate.Attempt{Offload: offload, Number: attempt}
+// handle takes one message of the attempt. What is of another attempt has no business here: all of an earlier one
+// came before the SyncState that answers its end.
+func (t *trip) handle(ctx context.Context, m wire.Message) error {
+	mine := func(offload uint64, attempt uint32) error {
+		if a := (migrate.Attempt{Offload: offload, Number: attempt}); a != t.attempt {
+			return distrust("%v of offload %v in the midst of %v", m.Type(), a, t.attempt)
+		}
+		return nil
+	}
+	var err error
+	switch m := m.(type) {
+	case *wire.HomeCall:
+		if err = mine(m.Offload, m.Attempt); err == nil {
+			err = t.homeCall(ctx, m)
+		}
+	case *wire.Output:
+		if err = mine(m.Offload, m.Attempt); err == nil {
+			err = t.write(ctx, m)
+		}
+	case *wire.Note:
+		if err = mine(m.Offload, m.Attempt); err == nil {
+			err = t.note(m)
+		}
+	case *wire.Reintegrate:
+		if err = mine(m.Offload, m.Attempt); err == nil {
+			err = t.reintegrate(ctx, m)
+		}
+	case *wire.Refuse:
+		if err = mine(m.Offload, m.Attempt); err == nil {
+			err = &refusal{"refused", fmt.Sprintf("%v: %s", m.Code, m.Text)}
+		}
+	default:
+		err = distrust("%v out of place", m.Type())
+	}
+	return err
 }
 
 // recv waits for the next message, or until the trip is overdue.
 func (t *trip) recv(ctx context.Context) (wire.Message, error) {
 	for {
+		if err := t.late(); err != nil {
+			return nil, err
+		}
 		wait, stop := context.WithTimeout(ctx, tick)
 		m, err := t.c.conn.end.Recv(wait)
 		stop()
 		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 			return m, err
 		}
-		calls := time.Duration(t.homeCalls) * t.c.conn.end.RTT()
-		if t.c.cfg.Policy.Overdue(t.cand.ID, time.Since(t.start)-t.serving, calls) {
-			return nil, errOverdue
-		}
 	}
+}
+
+// late tells whether to go on without the clone. It looks once in a tick, however much the clone says.
+func (t *trip) late() error {
+	now := time.Now()
+	if now.Sub(t.looked) < tick {
+		return nil
+	}
+	t.looked = now
+	calls := time.Duration(t.homeCalls) * t.c.conn.end.RTT()
+	if t.c.cfg.Policy.Overdue(t.cand.ID, now.Sub(t.start)-t.serving, calls) {
+		return errOverdue
+	}
+	if d := now.Sub(t.heard); d > t.c.cfg.Limits.Silence {
+		return fmt.Errorf("%w: for %v", errSilent, d.Round(time.Millisecond))
+	}
+	return nil
 }
 
 // next checks the number of a call, and that the attempt may make another.
@@ -92,47 +111,26 @@ func (t *trip) next(call uint64) error {
 	return nil
 }
 
-// allowed refuses a call that the candidate cannot make.
-func (t *trip) allowed(req *wasi.Request) error {
-	reach := t.c.cfg.Reach[t.cand.ID]
-	if req.Op == migrate.OpHost {
-		if !reach[req.Path+"."+req.Path2] {
-			return distrust("host function %q %q is out of the candidate's reach", req.Path, req.Path2)
-		}
-		return nil
-	}
-	for _, n := range req.Op.Imports() {
-		if reach[wasi.Preview1.String()+"."+n] || reach[wasi.Unstable.String()+"."+n] {
-			return t.known(req)
-		}
-	}
-	return distrust("%v is out of the candidate's reach", req.Op)
-}
-
-// known refuses handles that were never issued, which no program can name.
-func (t *trip) known(req *wasi.Request) error {
-	for _, h := range req.Handles() {
-		if _, ok := t.c.cfg.Local.Issued(h); !ok {
-			return distrust("%v of a handle that was never issued", req.Op)
-		}
-	}
-	return nil
-}
+// maxRepeats is how often a call may be repeated.
+const maxRepeats = 16
 
 func (t *trip) homeCall(ctx context.Context, m *wire.HomeCall) error {
-	if last, ok := t.journal.Last(); ok && m.Call == t.calls && m.Call > 0 {
-		// A call that is repeated is answered, never carried out, again.
-		return t.send(ctx)(&wire.HomeResult{Offload: m.Offload, Attempt: m.Attempt, Call: m.Call, Response: last.Response})
-	}
-	if err := t.next(m.Call); err != nil {
-		return err
-	}
 	var req wasi.Request
 	if err := req.Decode(m.Request); err != nil {
 		return distrust("call %d: %w", m.Call, err)
 	}
-	if req.Op.Where() == wasi.AtClone || req.Op == wasi.OpClose {
-		return distrust("%v as a home call", req.Op)
+	answer := func(response []byte) error {
+		return t.send(ctx)(&wire.HomeResult{Offload: m.Offload, Attempt: m.Attempt, Call: m.Call, Response: response})
+	}
+	if last, ok := t.journal.Last(); ok && m.Call == t.calls && last.Op == req.Op && last.Digest == req.Digest() {
+		// A call that is repeated is answered, never carried out, again.
+		if t.repeats++; t.repeats > maxRepeats {
+			return distrust("call %d again and again", m.Call)
+		}
+		return answer(last.Response)
+	}
+	if err := t.next(m.Call); err != nil {
+		return err
 	}
 	if err := t.allowed(&req); err != nil {
 		return err
@@ -142,7 +140,7 @@ func (t *trip) homeCall(ctx context.Context, m *wire.HomeCall) error {
 	if err != nil {
 		return err
 	}
-	return t.send(ctx)(&wire.HomeResult{Offload: m.Offload, Attempt: m.Attempt, Call: m.Call, Response: response})
+	return answer(response)
 }
 
 // carryOut does what the clone asked for, and has it in the journal before anything else happens.
@@ -155,8 +153,16 @@ func (t *trip) carryOut(ctx context.Context, req *wasi.Request) ([]byte, error) 
 		return nil, fmt.Errorf("%w: %w", errGuest, err)
 	}
 	response := resp.AppendTo(nil)
+	return response, t.record(req, &resp, response)
+}
+
+// record puts a call into the journal.
+func (t *trip) record(req *wasi.Request, resp *wasi.Response, response []byte) error {
 	t.calls++
-	return response, t.journal.Append(migrate.Entry{Op: req.Op, Digest: req.Digest(), Response: response})
+	t.repeats = 0
+	return t.journal.Append(migrate.Entry{
+		Op: req.Op, Effect: migrate.Effect(req, resp), Digest: req.Digest(), Response: response,
+	})
 }
 
 func (t *trip) write(ctx context.Context, m *wire.Output) error {
@@ -203,12 +209,8 @@ func (t *trip) note(m *wire.Note) error {
 	if err := resp.Decode(m.Response); err != nil {
 		return distrust("note %d: %w", m.Call, err)
 	}
-	if req.Op.Where() != wasi.AtClone {
-		return distrust("%v as a note", req.Op)
-	}
-	if err := t.allowed(&req); err != nil {
+	if err := t.believable(&req, &resp); err != nil {
 		return err
 	}
-	t.calls++
-	return t.journal.Append(migrate.Entry{Op: req.Op, Digest: req.Digest(), Response: m.Response})
+	return t.record(&req, &resp, m.Response)
 }

@@ -26,9 +26,12 @@ type trip struct {
 	credit  wire.CreditReceiver
 	output  uint64
 	calls   uint64        // the last call that was carried out
+	repeats int           // of the last call
 	serving time.Duration // in calls
 	results []uint64
 	merged  bool
+	looked  time.Time // when it was last judged whether the trip is overdue
+	heard   time.Time // when the clone last said something of use
 
 	exec                     time.Duration
 	capture, transfer, merge time.Duration
@@ -37,7 +40,8 @@ type trip struct {
 	homeCalls                int
 }
 
-func (t *trip) record(f *FunctionReport) {
+// account adds the trip to the report.
+func (t *trip) account(f *FunctionReport) {
 	if t.merged {
 		f.Clone += t.exec
 	}
@@ -53,13 +57,6 @@ func (t *trip) record(f *FunctionReport) {
 	f.PagesDn += t.pagesDown
 	f.HomeCalls += t.homeCalls
 	f.OutputBytes += t.output
-}
-
-// errDistrust marks what only a faulty or lying clone does.
-var errDistrust = errors.New("the clone broke a rule")
-
-func distrust(format string, args ...any) error {
-	return fmt.Errorf("%w: %w", errDistrust, fmt.Errorf(format, args...))
 }
 
 // run makes the trip. A *fallback means that nothing has happened to the process; with merged set, an error is how
@@ -87,8 +84,8 @@ func (t *trip) fail(ctx context.Context, err error) error {
 		// Never waits for long: a conversation that takes nothing any more is given up.
 		ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer stop()
-		if c.conn.end.Send(ctx, &wire.Cancel{Offload: t.attempt.Offload, Attempt: t.attempt.Number, Reason: r}) != nil {
-			c.cfg.Cloud.drop(c.conn, false)
+		if err := c.conn.end.Send(ctx, &wire.Cancel{Offload: t.attempt.Offload, Attempt: t.attempt.Number, Reason: r}); err != nil {
+			c.cfg.Cloud.drop(c.conn, fmt.Errorf("cancel: %w", err))
 		}
 	}
 	var refused *refusal
@@ -99,13 +96,16 @@ func (t *trip) fail(ctx context.Context, err error) error {
 	case errors.Is(err, errGuest):
 		cancel(wire.CancelStopped)
 		return err
-	case errors.Is(err, errDistrust):
+	case errors.Is(err, errDistrust), errors.Is(err, wire.ErrProtocol):
 		cancel(wire.CancelDistrust)
-		c.cfg.Cloud.Log("clone not trusted any more, going on without: %v", err)
-		c.cfg.Cloud.drop(c.conn, true)
+		c.cfg.Cloud.drop(c.conn, err)
 		return &fallback{"distrust", err}
+	case errors.Is(err, errSilent):
+		cancel(wire.CancelOvertaken)
+		c.cfg.Cloud.drop(c.conn, err)
+		return &fallback{"silent", err}
 	case errors.Is(err, peer.ErrLost):
-		c.cfg.Cloud.drop(c.conn, false)
+		c.cfg.Cloud.drop(c.conn, err)
 		return &fallback{"link lost", err}
 	case errors.Is(err, errOverdue):
 		cancel(wire.CancelOvertaken)
@@ -113,6 +113,9 @@ func (t *trip) fail(ctx context.Context, err error) error {
 	case errors.Is(err, errOutput):
 		cancel(wire.CancelOutput)
 		return &fallback{"output failed", err}
+	case errors.Is(err, migrate.ErrJournalFull):
+		cancel(wire.CancelOvertaken)
+		return &fallback{"journal full", err}
 	case errors.As(err, &refused):
 		return &fallback{refused.word, err}
 	default:
@@ -124,15 +127,29 @@ func (t *trip) fail(ctx context.Context, err error) error {
 // refusal is a clone's word that it will not or cannot.
 type refusal struct{ word, text string }
 
-func (r *refusal) Error() string { return r.text }
+func (r *refusal) Error() string { return peer.Printable(r.text) }
 
 var (
 	errOutput = errors.New("writing the program's output failed")
 	errGuest  = errors.New("host function failed")
+	errSilent = errors.New("the clone is silent")
 )
 
+// send returns what sends a message, and waits for room no longer than until the trip is overdue.
 func (t *trip) send(ctx context.Context) func(wire.Message) error {
-	return func(m wire.Message) error { return t.c.conn.end.Send(ctx, m) }
+	return func(m wire.Message) error {
+		for {
+			wait, stop := context.WithTimeout(ctx, tick)
+			err := t.c.conn.end.Send(wait, m)
+			stop()
+			if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+				return err
+			}
+			if err := t.late(); err != nil {
+				return err
+			}
+		}
+	}
 }
 
 // depart captures the process and sends it.
@@ -201,7 +218,7 @@ func (t *trip) sync(ctx context.Context) error {
 		m, err := c.conn.end.Recv(wait)
 		if err != nil {
 			if ctx.Err() == nil && wait.Err() != nil {
-				err = fmt.Errorf("%w: the clone does not stop a cancelled run", peer.ErrLost)
+				err = fmt.Errorf("%w: it does not stop a cancelled run", errSilent)
 			}
 			return err
 		}
