@@ -96,7 +96,6 @@ func TestScriptsPerturbed(t *testing.T) {
 type generator struct {
 	*rapid.T
 	parts  []any
-	stack  []byte
 	locals string
 	depth  int
 }

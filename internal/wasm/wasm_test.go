@@ -256,7 +256,7 @@ func TestEveryInstruction(t *testing.T) {
 		code := wasm.AppendInstr([]byte{byte(wasm.OpNop)}, &in)
 		r := wasm.NewReader(code)
 		got := in // so that immediates that op does not have are equal
-		if !r.Next(&got) || !r.Next(&got) || got.Op != op || got.Pos != 1 || got.End != len(code) {
+		if first := r.Next(&got); !first || !r.Next(&got) || got.Op != op || got.Pos != 1 || got.End != len(code) {
 			t.Fatalf("%s: % x: read %+v, %v", op, code, got, r.Err())
 		}
 		in.Pos, in.End = got.Pos, got.End

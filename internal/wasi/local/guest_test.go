@@ -22,7 +22,6 @@ type guest struct {
 	bin         []byte
 	args, env   []string
 	cfg         local.Config
-	virtual     bool
 	wrap        func(wasi.System) wasi.System
 	interpreter bool
 }
