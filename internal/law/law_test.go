@@ -42,7 +42,7 @@ var may = map[string]string{
 	"internal/engine/wazero":     "internal/engine internal/linmem",
 	// The process, the same code on both sides; then the sides, which do not know each other.
 	"internal/migrate": "internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
-	"internal/device": "internal/migrate internal/peer internal/link internal/wasi/local internal/analysis " +
+	"internal/device": "internal/migrate internal/peer internal/link internal/wasi/local internal/vfs internal/analysis " +
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
 	"internal/clone": "internal/migrate internal/peer internal/link " +
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
