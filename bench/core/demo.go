@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/clonecloud/clonecloud"
+	"github.com/clonecloud/clonecloud/examples"
+)
+
+// demo runs the examples as the command does: on an interpreter alone and with a clone on a compiler; and on a compiler alone
+// and with `auto` and a clone that is no faster.
+func demo(ctx context.Context, o *options) ([]*table, error) {
+	gain := newTable("demo", "an interpreting device alone, and with a clone on the compiler of the same machine (code cached)",
+		"program", "size", "alone s", "with clone s", "speed-up", "low", "high", "on the clone %", "offloads", "bytes up", "bytes down")
+	gain.note("Whole runs: start, analysis, rewriting and making the clone ready are in them.")
+	even := newTable("auto", "a compiling device alone, and with auto and a clone that is no faster (code cached)",
+		"program", "size", "never s", "auto s", "auto/never", "low", "high")
+	tables := []*table{gain, even}
+	cache := filepath.Join(o.scratch, "code")
+	for _, p := range examples.Programs() {
+		if !strings.Contains(p.Name, o.filter) {
+			continue
+		}
+		if len(p.Wasm) == 0 {
+			file := filepath.Join(o.scratch, p.Name+".wasm")
+			if err := goBuild(ctx, file, "./"+p.Source, "GOOS=wasip1", "GOARCH=wasm"); err != nil {
+				return tables, err
+			}
+			var err error
+			if p.Wasm, err = os.ReadFile(file); err != nil {
+				return tables, err
+			}
+		}
+		if err := gainOne(ctx, o, gain, p, cache); err != nil {
+			return tables, fmt.Errorf("%s: %w", p.Name, err)
+		}
+		if err := evenOne(ctx, o, even, p, cache); err != nil {
+			return tables, fmt.Errorf("%s: %w", p.Name, err)
+		}
+	}
+	return tables, nil
+}
+
+func gainOne(ctx context.Context, o *options, t *table, p examples.Program, cache string) error {
+	alone := clonecloud.Config{Engine: clonecloud.EngineInterpreter, Offload: clonecloud.OffloadNever}
+	with := clonecloud.Config{Engine: clonecloud.EngineInterpreter, CloneWait: 10 * time.Second}
+	size := examples.Small
+	as, bs, r, err := pairs(ctx, o, p, size, cache, max(o.rounds/5, 3), alone, with)
+	if err != nil {
+		return err
+	}
+	b := bootstrap(ratios(bs, as))
+	var up, down uint64
+	for _, f := range r.Functions {
+		up, down = up+f.Up, down+f.Down
+	}
+	done, _ := r.Offloads()
+	t.add(p.Name, size.String(), median(as), median(bs), b.mid, b.lo, b.hi, 100*r.Share, done, up, down)
+	return nil
+}
+
+func evenOne(ctx context.Context, o *options, t *table, p examples.Program, cache string) error {
+	alone := clonecloud.Config{Engine: clonecloud.EngineCompiler, Offload: clonecloud.OffloadNever}
+	with := clonecloud.Config{Engine: clonecloud.EngineCompiler}
+	size := examples.Large
+	as, bs, _, err := pairs(ctx, o, p, size, cache, max(o.rounds/2, 3), alone, with)
+	if err != nil {
+		return err
+	}
+	b := bootstrap(ratios(as, bs))
+	t.add(p.Name, size.String(), median(as), median(bs), b.mid, b.lo, b.hi)
+	return nil
+}
+
+// pairs runs a program in turn as a and as b, and gives the seconds of each and b's last report. Outputs must be equal.
+func pairs(ctx context.Context, o *options, p examples.Program, size examples.Size, cache string, rounds int, a, b clonecloud.Config) (as, bs []float64, r *clonecloud.Report, err error) {
+	dir := filepath.Join(o.scratch, p.Name+"-"+size.String())
+	if err := p.Generate(dir, size, 1); err != nil {
+		return nil, nil, nil, err
+	}
+	run := func(cfg clonecloud.Config) (float64, string, error) {
+		var out bytes.Buffer
+		cfg.Module, cfg.Args, cfg.Stdout, cfg.Seed, cfg.CacheDir = p.Wasm, p.Args, &out, 1, cache
+		cfg.Mounts = []clonecloud.Mount{{Host: dir, Guest: examples.Mount}}
+		begin := time.Now()
+		cloud := clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{CacheDir: cache})
+		defer cloud.Close()
+		if cfg.Offload != clonecloud.OffloadNever {
+			cfg.Cloud = cloud
+		}
+		var err error
+		r, err = clonecloud.Run(ctx, cfg)
+		var exit *clonecloud.ExitError
+		if errors.As(err, &exit) && exit.Code == p.Exit {
+			err = nil
+		}
+		return time.Since(begin).Seconds(), out.String(), err
+	}
+	for round := -1; round < rounds; round++ {
+		ta, outA, err := run(a)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		tb, outB, err := run(b)
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		if outA != outB {
+			return nil, nil, nil, errors.New("outputs differ")
+		}
+		if err := examples.Check(dir, outA); err != nil {
+			return nil, nil, nil, err
+		}
+		if round >= 0 {
+			as, bs = append(as, ta), append(bs, tb)
+		}
+	}
+	return as, bs, r, nil
+}

@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/clonecloud/clonecloud/bench/programs"
+	"github.com/clonecloud/clonecloud/internal/engine/wazero"
+	"github.com/clonecloud/clonecloud/internal/link"
+	"github.com/clonecloud/clonecloud/internal/linmem"
+	"github.com/clonecloud/clonecloud/internal/runner"
+	"github.com/clonecloud/clonecloud/internal/wasi/local"
+)
+
+const (
+	bulkPages = 4096 // 16 MiB
+	homeCalls = 200
+)
+
+// trips measures offloads over the in-memory link: of nothing, with calls home, and with much state.
+func trips(ctx context.Context, o *options) ([]*table, error) {
+	t := newTable("trip", "round trips over the in-memory link, wall time",
+		"engines", "what", "us", "p10", "p90", "echoes", "echoes low", "echoes high")
+	t.note("echoes: over a frame of 100 bytes that goes through the link and back, measured in turn.")
+	bulk := newTable("bulk", fmt.Sprintf("moving %d MiB of pages, wall time", bulkPages*linmem.PageSize>>20),
+		"way", "ms", "MB/s", "copy MB/s", "SHA-256 MB/s", "over copy", "over SHA-256", "low", "high")
+	bulk.note("copy and SHA-256 are of the same bytes, measured in turn; each trip digests its pages on both sides.")
+	for _, device := range modes {
+		w, err := newWorld(device, wazero.Compiler)
+		if err != nil {
+			return nil, err
+		}
+		err = tripOne(ctx, o, w, t, bulk, device)
+		w.close(ctx)
+		if err != nil {
+			return []*table{t, bulk}, err
+		}
+	}
+	return []*table{t, bulk}, nil
+}
+
+func tripOne(ctx context.Context, o *options, w *world, t, bulk *table, device wazero.Mode) error {
+	tap := &tap{}
+	cfg := w.cfg
+	cfg.Module, cfg.Policy = programs.Wasm("calls"), forced(tap, 1<<30, 0, 0)
+	cfg.Analysis.Only = []string{"nothing", "home", "soil"}
+	cfg.Local = local.Config{Stdin: strings.NewReader("")}
+	in, err := runner.Load(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer in.Close(ctx)
+	if !in.AwaitClone(ctx, time.Minute) {
+		return errors.New("no clone became ready")
+	}
+	echo, stop := newEcho(ctx)
+	defer stop()
+	call := func(name string, args ...uint64) (float64, error) {
+		begin := time.Now()
+		_, err := in.Call(ctx, name, args)
+		return us(time.Since(begin)), err
+	}
+	var empty, home, echoes []float64
+	for round := range 100 * o.rounds {
+		e, err := call("nothing", 1)
+		if err != nil {
+			return err
+		}
+		base, err := echo()
+		if err != nil {
+			return err
+		}
+		if round < 20 {
+			continue
+		}
+		empty, echoes = append(empty, e), append(echoes, base)
+		if round%20 == 0 {
+			h, err := call("home", homeCalls)
+			if err != nil {
+				return err
+			}
+			home = append(home, (h-e)/homeCalls)
+		}
+	}
+	engines := device.String() + " + compiler"
+	row := func(what string, v []float64) {
+		lo, hi := spread(v)
+		base := median(echoes)
+		r := make([]float64, len(v))
+		for i := range v {
+			r[i] = v[i] / base
+		}
+		b := bootstrap(r)
+		t.add(engines, what, median(v), lo, hi, b.mid, b.lo, b.hi)
+	}
+	row("empty offload", empty)
+	row("home call", home)
+	row("echo on the link", echoes)
+	if n := len(tap.log[0]); n == 0 {
+		return errors.New("nothing was offloaded")
+	}
+	if device == wazero.Compiler {
+		return bulkOne(o, in, call, bulk)
+	}
+	return nil
+}
+
+func bulkOne(o *options, in *runner.Instance, call func(string, ...uint64) (float64, error), t *table) error {
+	const size = bulkPages * linmem.PageSize
+	out := make([]byte, size)
+	var up, down, plain, digest []float64
+	for round := range o.rounds + 1 {
+		if _, err := call("dirty", 0, bulkPages); err != nil {
+			return err
+		}
+		u, err := call("nothing", 1)
+		if err != nil {
+			return err
+		}
+		begin := time.Now()
+		copy(out, in.Process().Mem.Bytes()[1<<16:])
+		p := us(time.Since(begin))
+		begin = time.Now()
+		sha256.Sum256(out)
+		s := us(time.Since(begin))
+		begin = time.Now()
+		d, err := call("soil", 0, bulkPages)
+		if err != nil {
+			return err
+		}
+		if round > 0 {
+			up, down, plain, digest = append(up, u), append(down, d), append(plain, p), append(digest, s)
+		}
+	}
+	rate := func(v []float64) float64 { return size / median(v) }
+	for _, w := range []struct {
+		name string
+		v    []float64
+	}{{"up", up}, {"down (with writing them)", down}} {
+		b := bootstrap(ratios(digest, w.v))
+		t.add(w.name, median(w.v)/1e3, rate(w.v), rate(plain), rate(digest), median(ratios(plain, w.v)), b.mid, b.lo, b.hi)
+	}
+	return nil
+}
+
+// newEcho gives a function that measures a frame's way through an in-memory link and back.
+func newEcho(ctx context.Context) (func() (float64, error), func()) {
+	a, b := link.Pipe(0)
+	go func() {
+		for {
+			f, err := b.Recv(ctx)
+			if err != nil || b.Send(ctx, f) != nil {
+				return
+			}
+		}
+	}()
+	return func() (float64, error) {
+		begin := time.Now()
+		if err := a.Send(ctx, make([]byte, 100)); err != nil {
+			return 0, err
+		}
+		_, err := a.Recv(ctx)
+		return us(time.Since(begin)), err
+	}, func() { a.Close(); b.Close() }
+}
