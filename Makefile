@@ -1,0 +1,44 @@
+# For people; .ci/run is the whole of it.
+
+.PHONY: all build check test race lint cross demo fuzz generate clean
+
+FUZZTIME ?= 30s
+
+all: build
+
+build:
+	go build -o clonecloud ./cmd/clonecloud
+
+# What to run before a commit.
+check:
+	.ci/run format vet lint test cross
+
+test:
+	go test ./...
+
+race:
+	.ci/run race
+
+lint:
+	.ci/run lint
+
+cross:
+	.ci/run cross
+
+demo:
+	go run ./cmd/clonecloud demo
+
+# Each fuzz target for FUZZTIME.
+fuzz:
+	@go list ./... | while read -r p; do \
+		go test -list '^Fuzz' $$p | grep '^Fuzz' | while read -r f; do \
+			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p </dev/null || exit 1; \
+		done || exit 1; \
+	done
+
+# The messages' code from their .proto file; needs protoc and protoc-gen-go.
+generate:
+	go generate ./...
+
+clean:
+	rm -f clonecloud
