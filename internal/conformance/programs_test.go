@@ -137,7 +137,7 @@ func testPrograms(t *testing.T, programs []corpus.Program, built string, ways fu
 							t.Errorf("%s %s, way %v:\n%s\nlog: %v", p.Name, p.Runs[i].Name, w, d, o.Log)
 						}
 					}
-					t.Logf("%s>%s deep=%t all=%t: %v", pair[0], pair[1], w.Deep, w.All, &s)
+					t.Logf("%s>%s deep=%t all=%t depth=%d: %v", pair[0], pair[1], w.Deep, w.All, w.Depth, &s)
 					if s.offloads == 0 || !w.Deep && s.share() < floor {
 						t.Errorf("way %v: %v: below the floor", w, &s)
 					}
@@ -147,13 +147,29 @@ func testPrograms(t *testing.T, programs []corpus.Program, built string, ways fu
 	}
 }
 
-func bothDepths(pair [2]string) []Way {
+// deepWays are a way that moves whole programs, one that moves what _start calls, one that moves anything that
+// _start calls, and one that moves in the middle of whatever runs, back and forth.
+func deepWays(pair [2]string) []Way {
 	w := Way{Device: pair[0], Clone: pair[1], Canonical: true, Sample: 0.001, Seed: 1 + *oneSeed, First: 8}
 	deep := w
 	deep.Deep = true
 	every := deep
 	every.All, every.First, every.Sample, every.Skip, every.Depth = true, 8, 0.0002, 0.5, 1
-	return []Way{w, deep, every}
+	middle := every
+	middle.First, middle.Skip, middle.Depth = 40, 0.7, 2+int(*oneSeed%3)
+	return []Way{w, deep, every, middle}
+}
+
+// goWays leave out those that have an interpreter run the better part of a test, which takes hours.
+func goWays(pair [2]string) []Way {
+	switch ways := deepWays(pair); {
+	case pair[1] == Interpreter:
+		return nil
+	case pair[0] == Interpreter:
+		return ways[:1]
+	default:
+		return []Way{ways[0], ways[1], ways[3]}
+	}
 }
 
 func TestCPrograms(t *testing.T) {
@@ -164,7 +180,7 @@ func TestCPrograms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	testPrograms(t, programs, filepath.Join(*corpusDir, "c"), bothDepths, 0.9)
+	testPrograms(t, programs, filepath.Join(*corpusDir, "c"), deepWays, 0.9)
 }
 
 func TestGoPrograms(t *testing.T) {
@@ -187,5 +203,5 @@ func TestGoPrograms(t *testing.T) {
 	for i := range tests {
 		programs = append(programs, tests[i].Program())
 	}
-	testPrograms(t, programs, built, bothDepths, 0.9)
+	testPrograms(t, programs, built, goWays, 0.9)
 }
