@@ -32,7 +32,9 @@ const (
 func main() {
 	ctx, stop := context.WithCancelCause(context.Background())
 	defer stop(nil)
-	go watchSignals(stop)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM) // before a guest can say that it runs
+	go watchSignals(signals, stop)
 	os.Exit(execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -145,9 +147,7 @@ const patience = 500 * time.Millisecond
 
 // watchSignals ends the run at the first ctrl-C or SIGTERM. Code of the guest that calls nothing does not notice;
 // it ends with the process.
-func watchSignals(stop context.CancelCauseFunc) {
-	c := make(chan os.Signal, 2)
-	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+func watchSignals(c <-chan os.Signal, stop context.CancelCauseFunc) {
 	s := <-c
 	stop(interrupted{s})
 	select {
