@@ -22,6 +22,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io/fs"
 	"math"
 	"os"
@@ -85,7 +86,7 @@ type Options struct {
 
 // New makes an engine.
 func New(opt Options) (engine.Engine, error) {
-	e := &wazeroEngine{mode: opt.Mode, workers: opt.Workers}
+	e := &wazeroEngine{mode: opt.Mode, workers: opt.Workers, hash: maphash.MakeSeed()}
 	if e.workers <= 0 {
 		e.workers = runtime.GOMAXPROCS(0)
 	}
@@ -103,6 +104,11 @@ type wazeroEngine struct {
 	cacheDir string
 
 	mu sync.Mutex // guards all groups
+
+	// compiling are locks by a module's hash: wazero shows code that it has read from the cache to other callers before
+	// the entries into it are made.
+	compiling [16]sync.Mutex
+	hash      maphash.Seed
 }
 
 func (e *wazeroEngine) open(opt Options) error {
@@ -201,6 +207,11 @@ func (e *wazeroEngine) compile(ctx context.Context, bin []byte) (code wz.Compile
 	}()
 	if e.mode == Compiler {
 		ctx = experimental.WithCompilationWorkers(ctx, e.workers)
+	}
+	if e.cache != nil {
+		lock := &e.compiling[maphash.Bytes(e.hash, bin)%uint64(len(e.compiling))]
+		lock.Lock()
+		defer lock.Unlock()
 	}
 	code, err = e.rt.CompileModule(ctx, bin)
 	if err != nil && (strings.Contains(err.Error(), "is disabled") || strings.Contains(err.Error(), "not enabled")) {
