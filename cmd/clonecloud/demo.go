@@ -31,7 +31,7 @@ func (o *demoOptions) addFlags(f *pflag.FlagSet) {
 		names = append(names, p.Name)
 	}
 	f.StringVar(&o.example, "example", names[0], "which `program`: "+strings.Join(names, ", "))
-	f.StringVar(&o.size, "size", "medium", "how much input: `small, medium or large`")
+	f.StringVar(&o.size, "size", "medium", "how `much` input: small, medium or large")
 	f.Uint64Var(&o.seed, "seed", 1, "of the input that is made up")
 }
 

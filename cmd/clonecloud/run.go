@@ -31,11 +31,11 @@ type runOptions struct {
 }
 
 func (o *runOptions) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.cloud, "cloud", "", "where clones run: `local`, a second engine within this process; nowhere if not given")
-	f.StringVar(&o.offload, "offload", "auto", "when functions move: `never, always, auto` or a list of functions FUNC,...")
+	f.StringVar(&o.cloud, "cloud", "", "`where` clones run: local, a second engine within this process; nowhere if not given")
+	f.StringVar(&o.offload, "offload", "auto", "when functions move: never, always, auto, or a list of functions `FUNC,...`")
 	f.DurationVar(&o.wait, "wait", 0, "how long the start may wait for a clone to be ready; 0: 40ms with auto, else a minute")
-	f.StringVar(&o.engine, "engine", "", "how the device runs code: `compiler or interpreter` (a compiler where there is one)")
-	f.StringVar(&o.cloneEngine, "clone-engine", "", "how a local clone runs code: `compiler or interpreter`")
+	f.StringVar(&o.engine, "engine", "", "the `engine` of the device: compiler or interpreter (a compiler where there is one)")
+	f.StringVar(&o.cloneEngine, "clone-engine", "", "the `engine` of a local clone: compiler or interpreter")
 	f.StringArrayVar(&o.dirs, "dir", nil, "let the program use a directory, `HOST[::GUEST]`; may be repeated")
 	f.StringArrayVar(&o.env, "env", nil, "set a variable for the program, `K=V`, or K to pass on one's own; may be repeated")
 	f.StringVar(&o.invoke, "invoke", "", "call the exported `function` in place of the program; ARGS are its arguments")
