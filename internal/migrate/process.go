@@ -100,9 +100,10 @@ func Bind(inst engine.Instance, m *rewrite.Manifest, w *wasi.Process) (*Process,
 
 // Arm sets or clears the flag of a candidate of the device's variant.
 func (p *Process) Arm(id uint32, on bool) {
-	v := uint64(0)
+	bit := uint64(1) << p.Manifest.Candidates[id].Bit
+	v := p.arms[id].Get() &^ bit
 	if on {
-		v = 1
+		v |= bit
 	}
 	p.arms[id].Set(v)
 }

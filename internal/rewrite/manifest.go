@@ -2,7 +2,7 @@ package rewrite
 
 // Version counts the changes of what the rewriter produces for the same input and options. It is part of the
 // identity of code, so two sides of different versions never mistake their variants for the same.
-const Version = 2
+const Version = 3
 
 // The names that the rewriter adds. A module that uses any of them itself stays local.
 const (
@@ -31,6 +31,11 @@ const (
 	exportDropped = Prefix + "dropped."
 	exportDrop    = Prefix + "drop."
 )
+
+// armBits is how many candidates share a global for their flags. Code gets longer with each mutable global of a module
+// in engines that keep globals in registers: wazero reloads them all after each call, and takes half as long again to
+// compile a large module that has 200 more.
+const armBits = 31 // the sign bit stays clear
 
 // What ImportEnter answers.
 const (
@@ -71,7 +76,8 @@ type Candidate struct {
 	Params  []byte `json:"params"`
 	Results []byte `json:"results"`
 	Body    string `json:"body"`          // export: the function itself, never the wrapper
-	Arm     string `json:"arm,omitempty"` // export: the i32 flag global; "" without wrappers
+	Arm     string `json:"arm,omitempty"` // export: the i32 global that holds the flag; "" without wrappers
+	Bit     uint8  `json:"bit,omitempty"` // of Arm: the flag
 	Call    string `json:"call,omitempty"`
 }
 

@@ -5,8 +5,8 @@
 //
 // A wrapper keeps the index of its candidate f, so that calls, exports, tables and ref.func still mean f; the body
 // becomes a function at the end of the index space. Calls inside a strongly connected component of the call graph go
-// straight to the body. The wrapper looks at the candidate's flag global: 0, and it calls the body; else it calls a
-// function that asks the host and follows the answer:
+// straight to the body. The wrapper looks at the candidate's flag, a bit of a global: 0, and it calls the body; else it
+// calls a function that asks the host and follows the answer:
 //
 //	block $local
 //	  block $clone
@@ -116,7 +116,7 @@ type builder struct {
 
 	enter, leave, call uint32   // imports, if there are wrappers; call is the one of candidate 0
 	poll, stop         uint32   // import and global, if there are polls
-	arm                uint32   // global of candidate 0, if there are wrappers
+	arm                uint32   // global of the first candidates' flags, if there are wrappers
 	dropped            []uint32 // by data segment: 1 + the global that says whether it was dropped; 0: it never is
 
 	added []wasm.Naming // names of functions that were added, by new index
@@ -148,7 +148,9 @@ func (b *builder) plan() {
 			b.addImport(numbered(ImportCall, id), wasm.FuncType{
 				Params: flatten(t.Params), Results: append(flatten(t.Results), i32),
 			})
-			b.addFlag(numbered(exportArm, id), 0)
+			if id%armBits == 0 {
+				b.addFlag(numbered(exportArm, id/armBits), 0)
+			}
 		}
 	}
 	if b.opt.Poll != PollNone {

@@ -344,7 +344,7 @@ func (k *machine) instantiate(t *testing.T, bin []byte, name string) (api.Module
 	}
 	for _, c := range res.Manifest.Candidates {
 		if k.arm {
-			mod.ExportedGlobal(c.Arm).(api.MutableGlobal).Set(1)
+			setArm(mod, c, true)
 		}
 	}
 	if k.stop {
@@ -393,7 +393,7 @@ func (k *machine) host(t *testing.T, man *rewrite.Manifest) api.Module {
 		if id := stack[0]; asked[id] < 20_000 {
 			asked[id]++
 		} else { // for the sake of time
-			mod.ExportedGlobal(man.Candidates[id].Arm).(api.MutableGlobal).Set(0)
+			setArm(mod, man.Candidates[id], false)
 		}
 		if k.log != nil {
 			k.log("enter %d", stack[0])
@@ -455,4 +455,13 @@ func (k *machine) host(t *testing.T, man *rewrite.Manifest) api.Module {
 		t.Fatal(err)
 	}
 	return host
+}
+
+func setArm(mod api.Module, c rewrite.Candidate, on bool) {
+	g := mod.ExportedGlobal(c.Arm).(api.MutableGlobal)
+	v := g.Get() &^ (1 << c.Bit)
+	if on {
+		v |= 1 << c.Bit
+	}
+	g.Set(v)
 }

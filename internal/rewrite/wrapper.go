@@ -88,7 +88,7 @@ func (b *builder) functions(tailCalls bool) {
 			Params: kinds(flatten(t.Params)), Results: kinds(flatten(t.Results)),
 		}
 		if b.opt.Wrap {
-			c.Arm, c.Call = numbered(exportArm, id), numbered(ImportCall, id)
+			c.Arm, c.Bit, c.Call = numbered(exportArm, id/armBits), uint8(id%armBits), numbered(ImportCall, id)
 		}
 		b.man.Candidates = append(b.man.Candidates, c)
 		body := b.body(id)
@@ -120,7 +120,8 @@ func (b *builder) wrapper(id int, t wasm.FuncType, typ uint32, tailCalls bool) w
 		return wasm.AppendOp(wasm.AppendIndex(code, wasm.OpCall, f), wasm.OpReturn)
 	}
 	armed := b.addFunc("armed "+b.label(b.ids[id]), typ, b.armed(id, t, call))
-	code := wasm.AppendIndex(nil, wasm.OpGlobalGet, b.arm+uint32(id))
+	code := wasm.AppendIndex(nil, wasm.OpGlobalGet, b.arm+uint32(id/armBits))
+	code = wasm.AppendOp(wasm.AppendI32Const(code, 1<<(id%armBits)), wasm.OpI32And)
 	code = wasm.AppendBlock(code, wasm.OpIf, wasm.BlockType{})
 	code = wasm.AppendOp(call(code, armed), wasm.OpEnd)
 	return wasm.Body{Code: wasm.AppendOp(call(code, b.body(id)), wasm.OpEnd)}
