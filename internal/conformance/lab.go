@@ -40,6 +40,8 @@ const (
 // Lab keeps engines and nodes that many runs share. Safe for concurrent use.
 type Lab struct {
 	CacheDir string // of compiled code, "" for none
+	// Dial reaches a node elsewhere, in place of those of the lab; Way.Clone then only says that there is one.
+	Dial link.Dialer
 
 	mu      sync.Mutex
 	engines map[string]engine.Engine // guarded by mu
@@ -198,7 +200,12 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 		cfg.Local.Mounts = append(cfg.Local.Mounts, local.Mount{FS: dir, Guest: m.Guest})
 	}
 	var network *link.Network
-	if w.Clone != "" {
+	switch {
+	case w.Clone == "":
+	case l.Dial != nil:
+		force(&cfg, w)
+		cfg.Dial = l.Dial
+	default:
 		h, err := l.host(w)
 		if err != nil {
 			return nil, err
@@ -235,6 +242,19 @@ func connect(cfg *runner.Config, h *clone.Host, w Way) *link.Network {
 		}
 		return head.Seq
 	}})
+	force(cfg, w)
+	var frames int
+	cfg.Dial = network.Dialer(func(l link.Link) {
+		if w.KillAt > 0 {
+			l = &killer{Link: l, at: w.KillAt, frames: &frames, kill: h.Kill}
+		}
+		h.Accept(context.Background(), l)
+	})
+	return network
+}
+
+// force makes the run send what the way says.
+func force(cfg *runner.Config, w Way) {
 	cfg.Peer = peerConfig(w)
 	cfg.Wait = time.Minute
 	cfg.Analysis = analysis.Options{All: w.All}
@@ -246,14 +266,6 @@ func connect(cfg *runner.Config, h *clone.Host, w Way) *link.Network {
 		f.Skip, f.Depth = w.Skip, w.Depth
 		return f
 	}
-	var frames int
-	cfg.Dial = network.Dialer(func(l link.Link) {
-		if w.KillAt > 0 {
-			l = &killer{Link: l, at: w.KillAt, frames: &frames, kill: h.Kill}
-		}
-		h.Accept(context.Background(), l)
-	})
-	return network
 }
 
 // killer ends all clones of a host when enough frames have come in.

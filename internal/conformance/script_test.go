@@ -28,6 +28,7 @@ func testdata(t testing.TB) string {
 
 // script is one file of the specification's tests, in the form that wast2json gives it.
 type script struct {
+	file     string
 	dir      string
 	Source   string    `json:"source_filename"`
 	Commands []command `json:"commands"`
@@ -62,17 +63,25 @@ func scripts(t testing.TB) []*script {
 	}
 	var all []*script
 	for _, f := range files {
-		raw, err := os.ReadFile(f)
+		s, err := readScript(f)
 		if err != nil {
 			t.Fatal(err)
-		}
-		s := &script{dir: filepath.Dir(f)}
-		if err := json.Unmarshal(raw, s); err != nil {
-			t.Fatalf("%s: %v", f, err)
 		}
 		all = append(all, s)
 	}
 	return all
+}
+
+func readScript(file string) (*script, error) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	s := &script{file: file, dir: filepath.Dir(file)}
+	if err := json.Unmarshal(raw, s); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return s, nil
 }
 
 // value is an argument or an expected result.

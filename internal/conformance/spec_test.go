@@ -8,7 +8,6 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -28,37 +27,6 @@ import (
 
 // every forces each call of each function that may move.
 const every = 1 << 30
-
-// specTally is what a play of scripts did.
-type specTally struct {
-	mu                                sync.Mutex
-	modules, moved                    int
-	excluded                          map[string]int // modules that did not move, by reason
-	calls, offloaded, skipped         int            // of the commands
-	unjudged                          int            // of the calls: compared only
-	offloads, homeCalls, linked       int
-	fallbacks, keptCalls, skipReasons map[string]int
-	refused                           int
-}
-
-func newSpecTally() *specTally {
-	return &specTally{excluded: map[string]int{}, fallbacks: map[string]int{}, keptCalls: map[string]int{}, skipReasons: map[string]int{}}
-}
-
-func (s *specTally) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d valid modules, %d moved; %d invalid ones refused; %d calls compared (%d not judged by the script), %d of them moved, %d skipped; "+
-		"%d offloads, %d home calls, %d between modules, fallbacks %v, kept %v", s.modules, s.moved, s.refused, s.calls, s.unjudged, s.offloaded,
-		s.skipped, s.offloads, s.homeCalls, s.linked, s.fallbacks, s.keptCalls)
-	list := func(what string, m map[string]int) {
-		for _, k := range slices.SortedFunc(maps.Keys(m), func(a, b string) int { return m[b] - m[a] }) {
-			fmt.Fprintf(&b, "\n    %s %4d: %s", what, m[k], k)
-		}
-	}
-	list("modules that do not move", s.excluded)
-	list("calls not made", s.skipReasons)
-	return b.String()
-}
 
 // player runs the commands of a script in one way.
 type player struct {
@@ -91,28 +59,10 @@ type played struct {
 
 func (m *played) odd() bool { return m.strange || slices.ContainsFunc(m.uses, (*played).odd) }
 
-// insistent forces every call. Where an offload has failed, the fallback below the same call of the harness stays: in
-// an endless recursion each level would be sent, and handed back when the clone's stack is full.
-type insistent struct {
-	*device.Forced
-	failed bool
-}
-
-func (p *insistent) Enter(id uint32, s device.Situation) device.Choice {
-	if p.failed {
-		return device.RunLocal
-	}
-	return p.Forced.Enter(id, s)
-}
-
-func (p *insistent) Offloaded(_ uint32, _ time.Duration, o device.Outcome) {
-	p.failed = p.failed || !o.OK
-}
-
 // play gives what can be seen after each command, and of each module in the end.
 func (l *Lab) play(ctx context.Context, s *script, w Way, sum *specTally) (outcomes, problems []string, strange []*command, err error) {
 	p := &player{l: l, w: w, ctx: ctx, sum: sum, instances: map[string]*played{}, linked: map[string]*played{}}
-	if w.Clone != "" {
+	if w.Clone != "" && l.Dial == nil {
 		eng, err := l.Engine(w.Clone)
 		if err != nil {
 			return nil, nil, nil, err
@@ -222,7 +172,12 @@ func (p *player) load(name string, bin []byte) (*played, error) {
 	}
 	cfg := runner.Config{Module: bin, Engine: eng, CanonicalNaN: p.w.Canonical, Hosts: migrate.Hosts{}}
 	if p.w.Clone != "" {
-		connect(&cfg, p.node, p.w)
+		if p.l.Dial != nil {
+			force(&cfg, p.w)
+			cfg.Dial = p.l.Dial
+		} else {
+			connect(&cfg, p.node, p.w)
+		}
 		x.policy = &insistent{Forced: device.NewForced(0, every, 0)}
 		cfg.Policy = func(*analysis.Report, []analysis.Func) device.Policy { return x.policy }
 	}
@@ -257,65 +212,6 @@ func (p *player) load(name string, bin []byte) (*played, error) {
 	}
 	x.funcs = r.Funcs
 	return x, nil
-}
-
-// link makes host functions, by value, of what a module imports, or says why that is not possible.
-func (p *player) link(x *played, hosts migrate.Hosts) string {
-	m := x.m
-	for _, im := range m.Imports {
-		of, from := "another module", p.linked[im.Module]
-		if im.Module == "spectest" {
-			of = "spectest"
-		}
-		if from != nil && im.Kind != wasm.ExternFunc {
-			from.strange = true
-		}
-		switch im.Kind {
-		case wasm.ExternGlobal:
-			return "it imports a global of " + of
-		case wasm.ExternMemory:
-			return "it imports the memory of " + of
-		case wasm.ExternTable:
-			return "it imports a table of " + of
-		case wasm.ExternTag:
-			return "it imports an exception tag of " + of
-		}
-		if int(im.Type) >= len(m.Types) {
-			return "" // of a malformed module
-		}
-		t := m.Types[im.Type]
-		for _, v := range slices.Concat(t.Params, t.Results) {
-			if !v.IsNumber() {
-				return "it imports a function with references or vectors in its type"
-			}
-		}
-		if hosts[im.Module] == nil {
-			hosts[im.Module] = map[string]func(context.Context, []uint64) error{}
-		}
-		if of == "spectest" {
-			hosts[im.Module][im.Name] = func(_ context.Context, stack []uint64) error {
-				p.prints = append(p.prints, fmt.Sprintf("%s%x", im.Name, stack[:len(t.Params)]))
-				return nil
-			}
-			continue
-		}
-		switch {
-		case from == nil || from.inst == nil:
-			return "it imports a function of a module that is left out"
-		case len(from.m.TagTypes()) > 0:
-			return "it imports a function that may throw"
-		}
-		x.uses = append(x.uses, from)
-		hosts[im.Module][im.Name] = func(ctx context.Context, stack []uint64) error {
-			p.sum.mu.Lock()
-			p.sum.linked++
-			p.sum.mu.Unlock()
-			results, err := from.inst.Call(ctx, im.Name, stack[:len(t.Params)])
-			copy(stack, results)
-			return err
-		}
-	}
-	return ""
 }
 
 // act invokes a function or reads a global.
@@ -367,14 +263,6 @@ func ended(err error) string {
 		return trap.Error()
 	}
 	return end(err)
-}
-
-var numbers = regexp.MustCompile(`\d+`)
-var place = regexp.MustCompile(` in function .*`)
-
-// general takes the names and numbers out of a reason, so that modules can be counted by it.
-func general(reason string) string {
-	return place.ReplaceAllString(numbers.ReplaceAllString(reason, "N"), "")
 }
 
 // finish gives the module's state, counts what it did, and tells what should have moved and did not.
@@ -456,70 +344,13 @@ func (p *player) finish(m *played) (state, problem string) {
 	return state, problem
 }
 
-// exempt tells what the engine decides otherwise than the script.
-func exempt(s *script, c *command) bool {
-	switch {
-	case c.Type == "assert_uninstantiable" && c.Text == "out of bounds table access":
-		return true // the engine keeps the instance
-	case c.Type == "assert_invalid" && c.Text == "unknown global" && s.String() == "v2/elem":
-		return true // made valid since: offsets may be globals of the module itself
-	case c.Type == "assert_invalid" || c.Type == "assert_malformed":
-		return strings.HasPrefix(s.String(), "v1/") // made valid since
-	}
-	return false
-}
-
-// judge says what is wrong with an outcome by the script.
-func judge(c *command, o string) string {
-	want := ""
-	switch c.Type {
-	case "module", "register":
-		if o != "" && !strings.HasPrefix(o, " printed") {
-			want = "no error"
-		}
-	case "assert_return", "action":
-		var got []uint64
-		text, _, _ := strings.Cut(strings.TrimPrefix(o, "["), "]")
-		for _, f := range strings.Fields(text) {
-			var u uint64
-			if _, err := fmt.Sscanf(f, "%x", &u); err != nil {
-				return fmt.Sprintf("got %q, want results", o)
-			}
-			got = append(got, u)
-		}
-		if c.Type == "assert_return" && !match(c.Expected, got) {
-			want = fmt.Sprint(c.Expected)
-		}
-	case "assert_trap", "assert_exhaustion", "assert_uninstantiable":
-		kind, err := trapOf(c.Text)
-		if err != nil {
-			return err.Error()
-		}
-		if text := (&engine.Trap{Kind: kind}).Error(); o != text && !strings.HasPrefix(o, text+" printed") {
-			want = text
-		}
-	case "assert_exception":
-		if !strings.HasPrefix(o, (&engine.Exception{}).Error()) {
-			want = "an exception"
-		}
-	case "assert_invalid", "assert_malformed":
-		if o != "refused" {
-			want = "a refusal"
-		}
-	}
-	if want == "" {
-		return ""
-	}
-	return fmt.Sprintf("got %q, want %s", o, want)
-}
-
 // TestSpec plays the specification's tests on a device alone and with every call forced onto a clone.
 func TestSpec(t *testing.T) {
 	all := scripts(t)
 	total := len(all)
 	if !*full && *only == "" {
-		// Every fourth or, in the shortest form, sixteenth script stands for all.
-		every := 4
+		// Every sixth or, in the shortest form, sixteenth script stands for all.
+		every := 6
 		if testing.Short() {
 			every = 16
 		}
