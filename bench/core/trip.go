@@ -127,7 +127,6 @@ func bulkOne(o *options, in *runner.Instance, call func(string, ...uint64) (floa
 		begin = time.Now()
 		sha256.Sum256(out)
 		s := us(time.Since(begin))
-		begin = time.Now()
 		d, err := call("soil", 0, bulkPages)
 		if err != nil {
 			return err
