@@ -148,7 +148,7 @@ func (c *Cloud) say(format string, args ...any) {
 	c.saying.Lock()
 	defer c.saying.Unlock()
 	if c.Log != nil {
-		c.Log(format, args...)
+		c.Log("%s", peer.Printable(fmt.Sprintf(format, args...)))
 	}
 }
 
@@ -169,6 +169,9 @@ func (c *Cloud) publish(n *conn, err error) bool {
 func (c *Cloud) ready() *conn {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.conn != nil && c.conn.end.Err() != nil {
+		return nil
+	}
 	return c.conn
 }
 
@@ -200,13 +203,14 @@ func (c *Cloud) drop(n *conn, err error) {
 		c.conn = nil
 	}
 	c.mu.Unlock()
-	if permanent(err) {
-		c.giveUp(err)
-		c.cancel()
-	} else {
+	if !permanent(err) {
 		c.trouble(true, err)
+		n.end.Close()
+		return
 	}
-	n.end.Close()
+	c.giveUp(err)
+	c.cancel()
+	n.end.Refuse(wire.CodeProtocol, err.Error())
 }
 
 // converse has one conversation, from dialing to its end. It tells whether the clone became ready.

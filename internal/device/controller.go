@@ -80,6 +80,7 @@ type Controller struct {
 	shadow    *delta.Shadow
 	resync    bool // the last attempt failed: ask the clone where it stands
 	waited    bool
+	told      bool // that a journal was full
 
 	offloads uint64
 	frames   []frame

@@ -86,7 +86,7 @@ func (t *trip) believable(req *wasi.Request, resp *wasi.Response) error {
 	if req.Flags == wasi.Monotonic {
 		last = req.Monotonic
 	}
-	if req.Flags >= wasi.NumClocks || resp.Value < last {
+	if req.Flags >= wasi.NumClocks || resp.Value < last || len(resp.Data) > 0 {
 		return distrust("clock %d goes from %d back to %d", req.Flags, last, resp.Value)
 	}
 	return nil

@@ -97,11 +97,9 @@ func (t *trip) fail(ctx context.Context, err error) error {
 		cancel(wire.CancelStopped)
 		return err
 	case errors.Is(err, errDistrust), errors.Is(err, wire.ErrProtocol):
-		cancel(wire.CancelDistrust)
 		c.cfg.Cloud.drop(c.conn, err)
 		return &fallback{"distrust", err}
 	case errors.Is(err, errSilent):
-		cancel(wire.CancelOvertaken)
 		c.cfg.Cloud.drop(c.conn, err)
 		return &fallback{"silent", err}
 	case errors.Is(err, peer.ErrLost):
@@ -115,6 +113,10 @@ func (t *trip) fail(ctx context.Context, err error) error {
 		return &fallback{"output failed", err}
 	case errors.Is(err, migrate.ErrJournalFull):
 		cancel(wire.CancelOvertaken)
+		if !c.told {
+			c.told = true
+			c.cfg.Cloud.say("%s goes on here: %v", name(t.cand), err)
+		}
 		return &fallback{"journal full", err}
 	case errors.As(err, &refused):
 		return &fallback{refused.word, err}

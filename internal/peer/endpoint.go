@@ -62,17 +62,20 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("refused: %v: %s", e.Code, Printable(e.Text))
 }
 
-// Printable makes a text from the other side fit to be shown: one line, short, nothing that steers a terminal.
+// Printable makes a text that may hold words of the other side fit to be shown: one line, short, nothing that steers a terminal.
 func Printable(s string) string {
-	const most = 200
+	const most = 300
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "..."
 	}
 	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return '?'
+		switch {
+		case unicode.IsPrint(r):
+			return r
+		case unicode.IsSpace(r):
+			return ' '
 		}
-		return r
+		return '?'
 	}, s)
 }
 

@@ -181,7 +181,7 @@ func TestChaos(t *testing.T) {
 // TestSilentFaults strikes once the conversation stands and no further frame follows by itself.
 func TestSilentFaults(t *testing.T) {
 	for _, plan := range []string{
-		"lose@3:up", "lose@3:down", "dead@3:up", "dead@3:down", "stall@3:up", "stall@3:down", "corrupt@3:up/77", "swap@3:up",
+		"lose@3:up", "lose@3:down", "dead@3:up", "dead@3:down", "stall@3:up", "stall@3:down", "corrupt@3:up/77",
 		"after@3:up", "cut@3:down", "cut@3:up refuse@2 refuse@3 refuse@4",
 	} {
 		t.Run(plan, func(t *testing.T) {
