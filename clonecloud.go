@@ -20,6 +20,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"time"
 
@@ -68,8 +69,10 @@ const (
 	forcedWait = time.Minute
 )
 
-// startHold is how long a run with OffloadAuto goes on before it asks for a clone that is not known to be faster.
-const startHold = time.Second
+// noClone keeps a run with OffloadAuto from asking for a clone where nothing says that it is faster: the policy would
+// send nothing there, and a clone within this process costs the guest more than its memory. Making it needs the
+// garbage collector, which has to stop the guest and signals to it until it calls the host.
+const noClone time.Duration = math.MaxInt64
 
 // Run runs a program until it ends or ctx does. The report is nil if the guest never began.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
@@ -154,7 +157,7 @@ func choosePolicy(rc *runner.Config, cfg Config, eng engine.Engine) {
 		case speed > 1:
 			rc.Wait = startWait
 		default:
-			rc.Hold = startHold // nothing moves before it was measured
+			rc.Hold = noClone
 		}
 		rc.Policy = func(r *analysis.Report, cands []analysis.Func) device.Policy { return autoPolicy(speed, r, cands) }
 	case OffloadAlways:
