@@ -17,6 +17,7 @@ var (
 	corpusDir = flag.String("corpus", os.Getenv("CLONECLOUD_CORPUS"),
 		"folder with the built programs: c/ (corpus/build.sh) and gotests/; without it only what go builds by itself runs")
 	full    = flag.Bool("full", false, "run the whole campaign, not its short form")
+	whole   = flag.Bool("whole", false, "move programs as a whole only, nothing inside them")
 	only    = flag.String("program", "", "run just the programs whose name contains this")
 	oneSeed = flag.Uint64("seed", 0, "replay one seed")
 )
@@ -132,7 +133,7 @@ func testPrograms(t *testing.T, programs []corpus.Program, built string, ways fu
 			want := runProgram(t, l, p, built, Way{Canonical: true}, true)
 			for _, pair := range pairs {
 				ways := ways(pair)
-				if testing.Short() {
+				if testing.Short() || *whole {
 					ways = ways[:1]
 				}
 				for _, w := range ways {

@@ -192,7 +192,7 @@ func TestWASI(t *testing.T) {
 					if d := Diff(want, got); d != "" {
 						t.Errorf("way %v:\n%s\nlog: %v", w, d, got.Log)
 					}
-					key := fmt.Sprintf("%s>%s deep=%t all=%t", pair[0], pair[1], w.Deep, w.All)
+					key := fmt.Sprintf("%s>%s deep=%t all=%t depth=%d", pair[0], pair[1], w.Deep, w.All, w.Depth)
 					if sums[key] == nil {
 						sums[key] = &tally{}
 					}
