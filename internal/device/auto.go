@@ -2,6 +2,7 @@ package device
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
@@ -14,6 +15,7 @@ const (
 	fineCalls     = 3                      // measured calls before a candidate may be called too fine
 	firstBackoff  = time.Second
 	overdueSlack  = 250 * time.Millisecond
+	window        = 64 << 10 // bytes in a round trip on a link of unknown rate
 )
 
 // Auto compares, for each call, what it would take here with what it would take on the clone:
@@ -23,7 +25,8 @@ const (
 //
 // where run is the mean of the clone's measured runs, or local over the assumed speed-up. A candidate that nobody
 // has measured is sent on a guess only while all guesses together have cost little (speculation, speculateRate):
-// the loss of a wrong guess is bounded by the trip, the loss of never trying is not.
+// the loss of a wrong guess is bounded by the trip, the loss of never trying is not. That it is slower here is a guess
+// too until it has run here: it does once that takes no longer than guesses may cost.
 type Auto struct {
 	// Speedup is the clone's speed over the device's before anything is measured.
 	Speedup float64
@@ -37,6 +40,7 @@ type learned struct {
 	up, down, home mean
 	disarms        int
 	ignored        bool
+	tried          time.Duration // when it was last run here to be measured; 0: never
 	failures       int
 	backoffUntil   time.Duration
 }
@@ -90,14 +94,29 @@ func (a *Auto) Enter(id uint32, s Situation) Choice {
 	trip := a.trip(l, s)
 	switch {
 	case l.local.n == 0 && l.exec.n == 0:
-		if speed < 1.5 || a.wasted+trip > speculation+time.Duration(float64(s.Now)*speculateRate) {
+		if speed < 1.5 || a.wasted+trip > budget(s.Now) {
 			return RunLocal
 		}
 		return RunClone
+	case l.local.n == 0 && a.measure(l, s.Now):
+		l.tried = s.Now
+		return RunLocal
 	case float64(trip)+a.exec(l) < pays*a.local(l):
 		return RunClone
 	}
 	return RunLocal
+}
+
+// measure tells whether to run here what only the clone has run so far. A run that did not measure it, because
+// something below it was offloaded, is not repeated soon.
+func (a *Auto) measure(l *learned, now time.Duration) bool {
+	cost := time.Duration(a.local(l))
+	return cost <= budget(now) && (l.tried == 0 || cost <= budget(now-l.tried))
+}
+
+// budget is what guesses may have cost by now.
+func budget(now time.Duration) time.Duration {
+	return speculation + time.Duration(float64(now)*speculateRate)
 }
 
 // trip is what an offload costs besides running, in time.
@@ -106,6 +125,8 @@ func (a *Auto) trip(l *learned, s Situation) time.Duration {
 	d := float64(s.RTT)*(1+l.home.v) + float64(tripCost)
 	if s.Rate > 0 {
 		d += bytes / s.Rate * float64(time.Second)
+	} else {
+		d += bytes / window * float64(s.RTT)
 	}
 	return time.Duration(d)
 }
@@ -178,5 +199,6 @@ func (a *Auto) Rearm(now time.Duration) []uint32 {
 			a.get(id).local = mean{}
 		}
 	}
+	slices.Sort(due)
 	return due
 }

@@ -28,7 +28,7 @@ type Limits struct {
 	Calls  uint64 // home calls, output and notes of one offload; default 1<<32
 	Output uint64 // bytes of output of one offload; default 16 GiB
 	// Silence is how long a clone may compute without a word before it is given up, even if the policy waits for
-	// ever. Default 1 h.
+	// ever. Default 6 h.
 	Silence   time.Duration
 	DownPages uint32 // pages that come back; default: all of the memory
 	Journal   migrate.JournalConfig
@@ -42,7 +42,7 @@ func (l Limits) withDefaults() Limits {
 		l.Output = 16 << 30
 	}
 	if l.Silence == 0 {
-		l.Silence = time.Hour
+		l.Silence = 6 * time.Hour
 	}
 	return l
 }
