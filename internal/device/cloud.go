@@ -183,8 +183,11 @@ func (c *Cloud) await(ctx context.Context, d time.Duration) *conn {
 		c.mu.Lock()
 		n, err, changed := c.conn, c.err, c.changed
 		c.mu.Unlock()
-		if n != nil || err != nil {
+		if n != nil && n.end.Err() == nil {
 			return n
+		}
+		if err != nil {
+			return nil
 		}
 		select {
 		case <-changed:
@@ -234,6 +237,7 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 	}()
 	stop := context.AfterFunc(ctx, func() { end.Close() })
 	defer stop()
+	start := time.Now()
 	if !welcome.HaveModule {
 		if err := c.upload(ctx, end); err != nil {
 			return false, err
@@ -250,6 +254,8 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 	if s.State != wire.ID(migrate.InitialID(c.Hello.Module)) || len(s.Written) > 0 {
 		return false, distrust("it does not begin with the module's initial state")
 	}
+	bytes, at := end.Delivered()
+	c.measured(bytes, at.Sub(start))
 	c.publish(&conn{end: end, state: s.State, engine: welcome.Engine, arch: welcome.Arch}, nil)
 	select {
 	case <-end.Done():
@@ -265,7 +271,6 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 
 func (c *Cloud) upload(ctx context.Context, end *peer.Endpoint) error {
 	total := uint64(len(c.Module))
-	start := time.Now()
 	for at := uint64(0); at < total; {
 		n := min(total-at, wire.MaxData)
 		err := end.Send(ctx, &wire.Module{Total: total, Offset: at, Data: c.Module[at : at+n]})
@@ -274,7 +279,6 @@ func (c *Cloud) upload(ctx context.Context, end *peer.Endpoint) error {
 		}
 		at += n
 	}
-	c.measured(total, time.Since(start))
 	return nil
 }
 

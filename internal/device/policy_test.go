@@ -118,8 +118,8 @@ func TestAuto(t *testing.T) {
 			{what: "enter", at: 100 * ms, want: "C"}}}, // measuring it here would take 900 ms
 		{"measured_here_later", 10, ms, 1e8, []step{
 			{what: "enter", want: "C"}, {what: "done", at: 100 * ms, took: 90 * ms, total: 100 * ms},
-			{what: "enter", at: 40 * time.Second, want: "L"}, // that is affordable now
-			{what: "enter", at: 41 * time.Second, want: "C"}, // it was not measured, and is not tried again soon
+			{what: "enter", at: 40 * time.Second, want: "L"},                                                      // that is affordable now
+			{what: "enter", at: 41 * time.Second, want: "C"},                                                      // it was not measured, and is not tried again soon
 			{what: "enter", at: 80 * time.Second, want: "L"}, {what: "left", at: 80 * time.Second, took: 50 * ms}, // slower there!
 			{what: "enter", at: 81 * time.Second, want: "L"}}},
 		{"failures", 10, ms, 1e8, append(measured(time.Second),

@@ -294,8 +294,7 @@ func (e *Endpoint) take(a *attached, f []byte) error {
 	a.heard = time.Now()
 	e.bytes.Received += uint64(len(f))
 	if e.session.Acked() != before {
-		close(e.room)
-		e.room = make(chan struct{})
+		e.acknowledged()
 	}
 	write := e.session.AckDue()
 	switch m := m.(type) {

@@ -145,8 +145,7 @@ func (e *Endpoint) resume(l link.Link, ack uint64, hello ...[]byte) error {
 			return nil, err
 		}
 		e.resumed++
-		close(e.room)
-		e.room = make(chan struct{})
+		e.acknowledged()
 		return again, nil
 	}, hello...)
 }

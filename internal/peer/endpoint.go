@@ -96,6 +96,9 @@ type Endpoint struct {
 	room    chan struct{}  // guarded by mu; closed and replaced when frames were acknowledged
 	resumed int            // guarded by mu
 	bytes   Traffic        // guarded by mu
+	queued  uint64         // guarded by mu; bytes of numbered frames
+	arrived uint64         // guarded by mu; those of them that are acknowledged
+	arrival time.Time      // guarded by mu; of the last acknowledgement
 	rtt     time.Duration  // guarded by mu; smoothed
 	links   int            // guarded by mu; counts changes of current
 	grace   *time.Timer    // guarded by mu; runs between links
@@ -126,6 +129,9 @@ func (e *Endpoint) Send(ctx context.Context, m wire.Message) error {
 		}
 		frames, err := e.session.Send(m)
 		if err == nil {
+			for _, f := range frames {
+				e.queued += uint64(len(f))
+			}
 			if a := e.current; a != nil {
 				a.queue = append(a.queue, frames...)
 				e.flush(a)
@@ -219,6 +225,21 @@ func (e *Endpoint) Traffic() Traffic {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.bytes
+}
+
+// Delivered returns the bytes of messages that the other side has acknowledged, and when it last did so.
+func (e *Endpoint) Delivered() (uint64, time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.arrived, e.arrival
+}
+
+// acknowledged notes that the other side has received more. Preconditions: e.mu is held.
+func (e *Endpoint) acknowledged() {
+	_, waiting := e.session.Waiting()
+	e.arrived, e.arrival = e.queued-uint64(waiting), time.Now()
+	close(e.room)
+	e.room = make(chan struct{})
 }
 
 // Close ends the conversation; the other side is told if the link allows it.
