@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,7 +69,9 @@ type demoRun struct {
 }
 
 func runDemo(cmd *cobra.Command, o *demoOptions) error {
-	ctx, stdout, stderr := cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()
+	ctx, stop := interruptible(cmd.Context())
+	defer stop()
+	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
 	program, err := examples.Lookup(o.example)
 	if err != nil {
 		return usageError{cmd, err.Error()}
@@ -229,4 +233,33 @@ func buildExample(ctx context.Context, p examples.Program, dir string, stderr io
 			p.Source, err, strings.TrimSpace(string(text)))
 	}
 	return os.ReadFile(out)
+}
+
+// interrupted is the cause of a context that a signal ended.
+type interrupted struct{ signal os.Signal }
+
+func (i interrupted) Error() string { return i.signal.String() }
+
+func (i interrupted) code() int {
+	if i.signal == syscall.SIGTERM {
+		return exitTerminated
+	}
+	return exitInterrupted
+}
+
+// interruptible ends ctx at the first ctrl-C or SIGTERM, so that the demo can tidy up after itself. Its long run is
+// interpreted, which leaves handlers room; a second signal ends the process at once.
+func interruptible(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, stop := context.WithCancelCause(ctx)
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		select {
+		case s := <-c:
+			signal.Stop(c)
+			stop(interrupted{s})
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { signal.Stop(c); stop(nil) }
 }

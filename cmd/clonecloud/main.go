@@ -7,10 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -30,12 +27,9 @@ const (
 )
 
 func main() {
-	ctx, stop := context.WithCancelCause(context.Background())
-	defer stop(nil)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM) // before a guest can say that it runs
-	go watchSignals(signals, stop)
-	os.Exit(execute(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	// Signals keep their default: they end the process at once. A handler of ours might never run, since compiled
+	// code of a guest that calls nothing holds up the garbage collector, and the collector every goroutine.
+	os.Exit(execute(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
 // execute runs a command line and returns the exit code.
@@ -45,7 +39,7 @@ func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	code, text := outcome(ctx, root.ExecuteContext(ctx))
+	code, text := outcome(root.ExecuteContext(ctx))
 	if text != "" {
 		fmt.Fprintln(stderr, "clonecloud: "+text)
 	}
@@ -92,12 +86,12 @@ func exactly(n int, wanted string) cobra.PositionalArgs {
 }
 
 // outcome maps how a command ended to an exit code and the line that says what went wrong, "" if nothing is to say.
-func outcome(ctx context.Context, err error) (int, string) {
+func outcome(err error) (int, string) {
 	if err == nil {
 		return 0, ""
 	}
 	var sig interrupted
-	if errors.As(context.Cause(ctx), &sig) {
+	if errors.As(err, &sig) {
 		return sig.code(), ""
 	}
 	var (
@@ -129,30 +123,3 @@ func outcome(ctx context.Context, err error) (int, string) {
 
 // oneLine is an error's text in one line: joined errors have one each.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
-
-// interrupted is the cause of a context that a signal ended.
-type interrupted struct{ signal os.Signal }
-
-func (i interrupted) Error() string { return i.signal.String() }
-
-func (i interrupted) code() int {
-	if i.signal == syscall.SIGTERM {
-		return exitTerminated
-	}
-	return exitInterrupted
-}
-
-// patience is how long a guest has to notice that it was stopped, before the process ends around it.
-const patience = 500 * time.Millisecond
-
-// watchSignals ends the run at the first ctrl-C or SIGTERM. Code of the guest that calls nothing does not notice;
-// it ends with the process.
-func watchSignals(c <-chan os.Signal, stop context.CancelCauseFunc) {
-	s := <-c
-	stop(interrupted{s})
-	select {
-	case <-c:
-	case <-time.After(patience):
-	}
-	os.Exit(interrupted{s}.code())
-}

@@ -4,6 +4,7 @@ package main
 
 import (
 	"bufio"
+	"os"
 	"os/exec"
 	"syscall"
 	"testing"
@@ -50,11 +51,11 @@ func TestSignals(t *testing.T) {
 			if rest != "" {
 				t.Errorf("stderr: got %q, want nothing", rest)
 			}
-			if got := cmd.ProcessState.ExitCode(); got != tt.code {
+			if got := endCode(cmd.ProcessState); got != tt.code {
 				t.Errorf("exit code: got %d, want %d", got, tt.code)
 			}
-			// Half a second of patience, and room for a busy machine.
-			if took := time.Since(begin); took > patience+2*time.Second {
+			if took := time.Since(begin); took > 3*time.Second { // at once, but for a busy machine
+
 				t.Errorf("it took %v", took)
 			}
 		})
@@ -85,7 +86,15 @@ func TestSignalWhileReading(t *testing.T) {
 	}
 	cmd.Process.Signal(syscall.SIGTERM)
 	cmd.Wait()
-	if got := cmd.ProcessState.ExitCode(); got != exitTerminated {
+	if got := endCode(cmd.ProcessState); got != exitTerminated {
 		t.Errorf("exit code: got %d, want %d", got, exitTerminated)
 	}
+}
+
+// endCode is the code that a shell gives for how a process ended.
+func endCode(s *os.ProcessState) int {
+	if w := s.Sys().(syscall.WaitStatus); w.Signaled() {
+		return 128 + int(w.Signal())
+	}
+	return s.ExitCode()
 }

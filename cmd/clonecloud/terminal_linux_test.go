@@ -70,7 +70,7 @@ func TestTerminal(t *testing.T) {
 				want = exitInterrupted
 			}
 			cmd.Wait()
-			if got := cmd.ProcessState.ExitCode(); got != want {
+			if got := endCode(cmd.ProcessState); got != want {
 				t.Errorf("exit code: got %d, want %d", got, want)
 			}
 			after, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
