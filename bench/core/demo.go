@@ -51,8 +51,8 @@ func demo(ctx context.Context, o *options) ([]*table, error) {
 func gainOne(ctx context.Context, o *options, t *table, p examples.Program, cache string) error {
 	alone := clonecloud.Config{Engine: clonecloud.EngineInterpreter, Offload: clonecloud.OffloadNever}
 	with := clonecloud.Config{Engine: clonecloud.EngineInterpreter, CloneWait: 10 * time.Second}
-	size := examples.Small
-	as, bs, r, err := pairs(ctx, o, p, size, cache, max(o.rounds/5, 3), alone, with)
+	size := examples.Medium
+	as, bs, r, err := pairs(ctx, o, p, size, cache, max(o.rounds/7, 2), alone, with)
 	if err != nil {
 		return err
 	}
