@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/analysis"
@@ -243,7 +244,7 @@ func connect(cfg *runner.Config, h *clone.Host, w Way) *link.Network {
 		return head.Seq
 	}})
 	force(cfg, w)
-	var frames int
+	var frames atomic.Int64
 	cfg.Dial = network.Dialer(func(l link.Link) {
 		if w.KillAt > 0 {
 			l = &killer{Link: l, at: w.KillAt, frames: &frames, kill: h.Kill}
@@ -271,14 +272,14 @@ func force(cfg *runner.Config, w Way) {
 // killer ends all clones of a host when enough frames have come in.
 type killer struct {
 	link.Link
-	frames *int
+	frames *atomic.Int64 // several links feed it where one follows another
 	at     int
 	kill   func()
 }
 
 func (k *killer) Recv(ctx context.Context) ([]byte, error) {
 	f, err := k.Link.Recv(ctx)
-	if *k.frames++; *k.frames == k.at {
+	if k.frames.Add(1) == int64(k.at) {
 		k.kill()
 	}
 	return f, err
