@@ -231,7 +231,9 @@ func (in *instance) start(ctx context.Context, cfg engine.Config, links map[stri
 		if !ok || !g.mutable || g.typ != engine.I32 {
 			return fmt.Errorf("stop global %q: not an exported mutable i32", cfg.StopGlobal)
 		}
+		in.stopMu.Lock() // ctx may be cancelled just now
 		in.stopGlobal = g
+		in.stopMu.Unlock()
 	}
 	return nil
 }
