@@ -62,7 +62,7 @@ func Stage(a Attempt, img *wire.Image, lim delta.Limits, next func() (wire.Messa
 			return
 		}
 		if len(s.arena) < delta.PageSize {
-			s.arena = make([]byte, arenaBlock)
+			s.arena = make([]byte, min(arenaBlock, max(len(s.numbers), 4)*delta.PageSize)) // twice as much each time
 		}
 		copy(s.arena, data)
 		s.pages = append(s.pages, s.arena[:delta.PageSize:delta.PageSize])

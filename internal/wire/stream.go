@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // PagesWriter cuts a delta stream into Pages. Close sends what is left and PagesEnd.
@@ -16,9 +17,12 @@ type PagesWriter struct {
 	err     error
 }
 
+// firstData is how much is gathered before there is room for a whole message.
+const firstData = 8 << 10
+
 // NewPagesWriter returns a writer that hands each Pages to send, which must be done with its bytes when it returns.
 func NewPagesWriter(offload uint64, attempt uint32, send func(Message) error) *PagesWriter {
-	return &PagesWriter{offload: offload, attempt: attempt, send: send, buf: make([]byte, 0, MaxData)}
+	return &PagesWriter{offload: offload, attempt: attempt, send: send}
 }
 
 // Write implements io.Writer.
@@ -26,6 +30,9 @@ func (w *PagesWriter) Write(p []byte) (int, error) {
 	var n int
 	for w.err == nil && n < len(p) {
 		k := min(len(p)-n, MaxData-len(w.buf))
+		if len(w.buf)+k > firstData { // most deltas are small, the others large
+			w.buf = slices.Grow(w.buf, MaxData-len(w.buf))
+		}
 		w.buf = append(w.buf, p[n:n+k]...)
 		n += k
 		if len(w.buf) == MaxData {
