@@ -164,8 +164,8 @@ func TestDeviceProcess(t *testing.T) {
 // runs of this process alone.
 func TestArchitectures(t *testing.T) {
 	qemu, err := exec.LookPath("qemu-aarch64-static")
-	if err != nil || runtime.GOARCH == "arm64" || testing.Short() {
-		t.Skip("no qemu-aarch64-static, or it is not needed, or no time")
+	if err != nil || runtime.GOARCH == "arm64" || *corpusDir == "" && !*full {
+		t.Skip("no qemu-aarch64-static, or it is not needed, or neither -corpus nor -full is given")
 	}
 	ctx := t.Context()
 	dir := t.TempDir()
