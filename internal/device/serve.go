@@ -87,7 +87,7 @@ func (t *trip) late() error {
 		return nil
 	}
 	t.looked = now
-	calls := time.Duration(t.homeCalls) * t.c.conn.end.RTT()
+	calls := time.Duration(t.homeCalls) * t.c.conn.end.LeastRTT()
 	if t.c.cfg.Policy.Overdue(t.cand.ID, now.Sub(t.start)-t.serving, calls) {
 		return errOverdue
 	}

@@ -21,7 +21,7 @@ func Dial(ctx context.Context, dial link.Dialer, hello wire.Hello, cfg Config) (
 		e.over()
 		return nil, nil, err
 	}
-	e.rtt = g.took
+	e.rtt, e.least = g.took, g.took
 	hello.Resume = true
 	e.redo = func() { e.redial(dial, hello) }
 	if err := e.attach(g.link, nil); err != nil {

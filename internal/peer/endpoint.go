@@ -100,6 +100,7 @@ type Endpoint struct {
 	arrived uint64         // guarded by mu; those of them that are acknowledged
 	arrival time.Time      // guarded by mu; of the last acknowledgement
 	rtt     time.Duration  // guarded by mu; smoothed
+	least   time.Duration  // guarded by mu; the shortest
 	links   int            // guarded by mu; counts changes of current
 	grace   *time.Timer    // guarded by mu; runs between links
 }
@@ -213,6 +214,13 @@ func (e *Endpoint) RTT() time.Duration {
 	return e.rtt
 }
 
+// LeastRTT is the shortest round trip so far: what the link itself takes, without what else the machines were doing.
+func (e *Endpoint) LeastRTT() time.Duration {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.least
+}
+
 // Resumed counts how often the conversation went on over a new link.
 func (e *Endpoint) Resumed() int {
 	e.mu.Lock()
@@ -300,9 +308,11 @@ func (e *Endpoint) end(err error) {
 func (e *Endpoint) sample(d time.Duration) {
 	switch {
 	case d <= 0 || d > time.Minute:
+		return
 	case e.rtt == 0:
-		e.rtt = d
+		e.rtt, e.least = d, d
 	default:
 		e.rtt += (d - e.rtt) / 8
+		e.least = min(e.least, d)
 	}
 }
