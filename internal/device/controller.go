@@ -83,7 +83,8 @@ type Controller struct {
 	told      bool // that a journal was full
 
 	offloads uint64
-	frames   []frame
+	frames   []frame       // the calls that run here, innermost last
+	handed   int           // of them handed back by the clone
 	inside   time.Duration // time in trips and in waiting so far, which is not the guest's
 }
 
@@ -93,6 +94,7 @@ type frame struct {
 	start    time.Time
 	inside   time.Duration
 	fallback bool
+	handed   bool // back by the clone
 }
 
 // New returns a controller. Hooks must be linked into the process before Attach names it.
@@ -162,6 +164,11 @@ func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 		f.Kept["replaying"]++
 		return c.local(id)
 	}
+	if c.handed > 0 {
+		// What the clone could not do it cannot do from further in: an endless recursion would go there at each level.
+		f.Kept[handedBack]++
+		return rewrite.EnterPlain
+	}
 	if n := c.cfg.Cloud.ready(); n != nil || !c.waited && c.cfg.Wait > 0 {
 		if n == nil {
 			begin := time.Now()
@@ -230,12 +237,18 @@ func (c *Controller) push(id uint32, fallback bool) {
 	c.frames = append(c.frames, frame{id: id, start: time.Now(), inside: c.inside, fallback: fallback})
 }
 
+// Unwind forgets the calls that ran here when one of the host's has ended with an error, which no leave reports.
+func (c *Controller) Unwind() { c.frames, c.handed = c.frames[:0], 0 }
+
 // leave ends a call that ran here.
 func (c *Controller) leave(id uint32) error {
 	// A frame whose call was left by an exception stays above: it is dropped with this one.
 	for len(c.frames) > 0 {
 		top := c.frames[len(c.frames)-1]
 		c.frames = c.frames[:len(c.frames)-1]
+		if top.handed {
+			c.handed--
+		}
 		if top.id != id {
 			continue
 		}
@@ -280,6 +293,10 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 		c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{Total: took})
 		c.replay.Begin(t.journal)
 		c.push(k.ID, true)
+		if fb.reason == handedBack {
+			c.frames[len(c.frames)-1].handed = true
+			c.handed++
+		}
 		stack[len(k.Results)] = rewrite.CallFallBack
 		return nil
 	}

@@ -13,6 +13,9 @@ import (
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
+// handedBack is the reason of a fallback whose call the clone could not carry out.
+const handedBack = "handed back"
+
 // reintegrate judges what came back, and merges it.
 func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 	c := t.c
@@ -22,7 +25,7 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 	}
 	t.exec = time.Duration(min(m.ExecNanos, uint64(time.Since(t.start))))
 	if m.Outcome == wire.OutcomeHandedBack {
-		return &refusal{"handed back", m.Detail}
+		return &refusal{handedBack, m.Detail}
 	}
 	if err := t.checkEnd(m); err != nil {
 		return err

@@ -286,6 +286,7 @@ func (i *Instance) call(ctx context.Context, export string, args []uint64) ([]ui
 	stack := make([]uint64, max(len(params), len(results)))
 	copy(stack, args)
 	if err := f.Call(ctx, stack); err != nil {
+		i.ctrl.Unwind()
 		return nil, err
 	}
 	return stack[:len(results)], nil
