@@ -225,6 +225,10 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 	}
 	o.Stdout, o.Stderr, o.Report = stdout.Bytes(), stderr.Bytes(), r.Report
 	o.End = end(err)
+	if n := r.Report.Forgot; n > 0 {
+		// A replay leaves nothing out that an honest clone did.
+		o.End += fmt.Sprintf(", %d calls of the clone forgotten", n)
+	}
 	o.Tree = map[string]string{}
 	for _, m := range c.Mounts {
 		if err := tree(m.Host, m.Guest, o.Tree); err != nil {
