@@ -153,7 +153,7 @@ func compareAll(ctx context.Context, o *options, name string, float bool, modes 
 			columns = append(columns, p.name, p.name+" low", p.name+" high")
 		}
 		t := newTable(name+"-"+mode.String(), "processor time over the plain module's, with 95 % bounds", columns...)
-		t.note("by place: the plain module's slowest median over its fastest, of %d places in the processor's lines.", places)
+		t.note("by place: the plain module's slowest median over its fastest, of %d places in memory.", places)
 		all = append(all, t)
 		js, err := jobs(o, mode, float)
 		if err != nil {
@@ -168,6 +168,10 @@ func compareAll(ctx context.Context, o *options, name string, float bool, modes 
 			for i := range ps {
 				groups[i] = append(groups[i], rs[i]...)
 			}
+		}
+		if len(js) == 0 {
+			all = all[:len(all)-1]
+			continue
 		}
 		row := []any{"geometric mean", "", "", ""}
 		for _, g := range groups {
@@ -186,10 +190,7 @@ func compareOne(ctx context.Context, o *options, t *table, mode wazero.Mode, j *
 		return nil, err
 	}
 	defer eng.Close(ctx)
-	at := places
-	if mode == wazero.Interpreter {
-		at = 1 // its code is data
-	}
+	at := places // an interpreter's code is data, which each compilation puts elsewhere
 	var vs []*variant
 	candidates := 0
 	for place := range at {
