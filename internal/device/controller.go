@@ -11,6 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/delta"
@@ -279,7 +280,7 @@ func (c *Controller) settle() error {
 // call is what a wrapper calls when enter said clone: results and status come back in stack.
 func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint64) error {
 	now := time.Now()
-	t := &trip{c: c, cand: k, start: now, looked: now, heard: now, attempt: migrate.Attempt{Offload: c.offloads + 1, Number: 1}}
+	t := &trip{c: c, cand: k, start: now, looked: now, heard: now, turn: math.MaxInt64, attempt: migrate.Attempt{Offload: c.offloads + 1, Number: 1}}
 	c.offloads++
 	err := t.run(ctx, stack[:len(k.Params)])
 	took := time.Since(t.start)

@@ -68,7 +68,7 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 	}
 	t.merge = time.Since(begin)
 	// What is left of the trip when all else is taken away was spent on the link.
-	link := time.Since(t.start) - t.exec - t.capture - t.merge - t.serving - time.Duration(t.homeCalls+1)*c.conn.end.LeastRTT()
+	link := time.Since(t.start) - t.exec - t.capture - t.merge - t.serving - t.waiting() - c.conn.end.LeastRTT()
 	c.cfg.Cloud.measured(t.up+t.down, link)
 	t.results = m.Results
 	return ending(m)

@@ -87,8 +87,7 @@ func (t *trip) late() error {
 		return nil
 	}
 	t.looked = now
-	calls := time.Duration(t.homeCalls) * t.c.conn.end.LeastRTT()
-	if t.c.cfg.Policy.Overdue(t.cand.ID, now.Sub(t.start)-t.serving, calls) {
+	if t.c.cfg.Policy.Overdue(t.cand.ID, now.Sub(t.start)-t.serving, t.waiting()) {
 		return errOverdue
 	}
 	if d := now.Sub(t.heard); d > t.c.cfg.Limits.Silence {
@@ -135,12 +134,22 @@ func (t *trip) homeCall(ctx context.Context, m *wire.HomeCall) error {
 	if err := t.allowed(&req); err != nil {
 		return err
 	}
+	if !t.answered.IsZero() {
+		t.turn = min(t.turn, time.Since(t.answered))
+	}
 	t.homeCalls++
 	response, err := t.carryOut(ctx, &req)
 	if err != nil {
 		return err
 	}
+	t.answered = time.Now()
 	return answer(response)
+}
+
+// waiting is what the home calls of the trip have spent on the link, at least: a round trip each. None takes longer
+// than the quickest turn from an answer to the next call, whatever was measured while the machines were busy.
+func (t *trip) waiting() time.Duration {
+	return time.Duration(t.homeCalls) * min(t.c.conn.end.LeastRTT(), t.turn)
 }
 
 // carryOut does what the clone asked for, and has it in the journal before anything else happens.

@@ -38,6 +38,8 @@ type trip struct {
 	up, down                 uint64
 	pagesUp, pagesDown       uint64
 	homeCalls                int
+	answered                 time.Time     // the last home call
+	turn                     time.Duration // the shortest from an answer to the next call
 }
 
 // account adds the trip to the report.
