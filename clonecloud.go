@@ -20,7 +20,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
 	"time"
 
@@ -69,10 +68,9 @@ const (
 	forcedWait = time.Minute
 )
 
-// noClone keeps a run with OffloadAuto from asking for a clone where nothing says that it is faster: the policy would
-// send nothing there, and a clone within this process costs the guest more than its memory. Making it needs the
-// garbage collector, which has to stop the guest and signals to it until it calls the host.
-const noClone time.Duration = math.MaxInt64
+// noGain is why OffloadAuto asks for no clone where nothing says that one is faster: no function would be sent, and
+// the preparations would cost the run its start.
+const noGain = "a clone would be no faster"
 
 // Run runs a program until it ends or ctx does. The report is nil if the guest never began.
 func Run(ctx context.Context, cfg Config) (*Report, error) {
@@ -156,8 +154,8 @@ func choosePolicy(rc *runner.Config, cfg Config, eng engine.Engine) {
 			rc.Wait = cfg.CloneWait
 		case speed > 1:
 			rc.Wait = startWait
-		default:
-			rc.Hold = noClone
+		case len(cfg.KeepLocal) == 0: // else the names are checked
+			rc.Dial, rc.Stay = nil, noGain
 		}
 		rc.Policy = func(r *analysis.Report, cands []analysis.Func) device.Policy { return autoPolicy(speed, r, cands) }
 	case OffloadAlways:

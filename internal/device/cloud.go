@@ -24,8 +24,6 @@ type Cloud struct {
 	Hello wire.Hello
 	// Module is the original module.
 	Module []byte
-	// Hold is how long the node is left alone after Start: a run that ends before has cost it nothing. Default: not at all.
-	Hold time.Duration
 	// Log is told, in one line each, what a person may want to know. Any goroutine may call it, one at a time.
 	Log func(format string, args ...any)
 
@@ -61,15 +59,6 @@ func (c *Cloud) Start() {
 	c.cancel, c.done, c.changed = cancel, make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(c.done)
-		if c.Hold > 0 {
-			t := time.NewTimer(c.Hold)
-			defer t.Stop()
-			select {
-			case <-t.C:
-			case <-ctx.Done():
-				return
-			}
-		}
 		c.keep(ctx)
 	}()
 }

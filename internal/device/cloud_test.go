@@ -261,27 +261,6 @@ func TestCloudCloses(t *testing.T) {
 	(&Cloud{}).Close()
 }
 
-// TestCloudHolds leaves the node alone for a while.
-func TestCloudHolds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		n := newNode(link.Plan{})
-		l := &log{}
-		c := &Cloud{Dial: n.net.Dialer(func(l link.Link) { _ = n.acc.Accept(context.Background(), l) }), Hold: time.Minute, Log: l.add,
-			Hello: wire.Hello{Version: wire.Version}}
-		c.Start()
-		time.Sleep(59 * time.Second)
-		if n.count() != 0 {
-			t.Error("dialed while it should hold")
-		}
-		time.Sleep(2 * time.Second)
-		if n.count() == 0 {
-			t.Error("did not dial after the hold")
-		}
-		c.Close()
-		n.acc.Close()
-	})
-}
-
 // TestCloudRate measures the link by the module's upload, however much of it the session takes at once.
 func TestCloudRate(t *testing.T) {
 	for _, rate := range []int{50_000, 1_000_000, 100_000_000} {

@@ -52,8 +52,8 @@ type Config struct {
 	// Wait is how long the start may take on account of the clone: for analysing and rewriting, and what is left of
 	// it for the first candidate to wait until the clone is ready.
 	Wait time.Duration
-	// Hold is how long the node is left alone after the start; see device.Cloud.
-	Hold     time.Duration
+	// Stay is why there is no Dial, for the report.
+	Stay     string
 	Limits   device.Limits
 	Compress bool
 	// Log is told what a person should know, in one line each; Trace every decision.
@@ -151,9 +151,6 @@ func Load(ctx context.Context, cfg Config) (_ *Instance, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrModule, err)
 	}
-	if i.cloud != nil && cfg.Hold > 0 {
-		i.cloud.Start()
-	}
 	plan.report.Start = time.Since(begin)
 	i.ctrl.Attach(i.proc, plan.report)
 	if s := i.prog.Manifest.Start; s != "" {
@@ -185,6 +182,7 @@ func (i *Instance) plan(m *wasm.Module, id wire.ID) (*plan, error) {
 		Version: device.ReportVersion, Module: fmt.Sprintf("%x", id), Engine: cfg.Engine.Name(), CanonicalNaN: cfg.CanonicalNaN,
 	}
 	if cfg.Dial == nil {
+		p.report.Stay = cfg.Stay
 		return p, nil
 	}
 	opt := cfg.Analysis
@@ -235,13 +233,11 @@ func (i *Instance) plan(m *wasm.Module, id wire.ID) (*plan, error) {
 	if cfg.CanonicalNaN {
 		options |= wire.OptionCanonicalNaN
 	}
-	i.cloud = &device.Cloud{Dial: cfg.Dial, Peer: cfg.Peer, Module: cfg.Module, Hold: cfg.Hold, Log: cfg.Log, Hello: wire.Hello{
+	i.cloud = &device.Cloud{Dial: cfg.Dial, Peer: cfg.Peer, Module: cfg.Module, Log: cfg.Log, Hello: wire.Hello{
 		Version: wire.Version, Module: id, Code: migrate.CloneCode(id, ids, options), Options: options, Candidates: ids,
 		Engine: cfg.Engine.Name(), Arch: runtime.GOARCH, MemoryMax: linmem.MaxSize,
 	}}
-	if cfg.Hold == 0 {
-		i.cloud.Start() // compiling here and there takes about as long
-	}
+	i.cloud.Start() // compiling here and there takes about as long
 	return p, nil
 }
 
