@@ -101,6 +101,8 @@ func Load(ctx context.Context, cfg Config) (_ *Instance, err error) {
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
 	}
+	identity := make(chan wire.ID, 1)
+	go func() { identity <- migrate.Identity(cfg.Module) }()
 	m, err := wasm.Decode(cfg.Module)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrModule, err)
@@ -114,7 +116,7 @@ func Load(ctx context.Context, cfg Config) (_ *Instance, err error) {
 			i.Close(context.WithoutCancel(ctx))
 		}
 	}()
-	id := migrate.Identity(cfg.Module)
+	id := <-identity
 	planning := time.Now()
 	plan, err := i.plan(m, id)
 	if err != nil {
