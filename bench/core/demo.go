@@ -85,7 +85,7 @@ func pairs(ctx context.Context, o *options, p examples.Program, size examples.Si
 	if err := p.Generate(dir, size, 1); err != nil {
 		return nil, nil, nil, err
 	}
-	run := func(cfg clonecloud.Config) (float64, string, error) {
+	run := func(cfg clonecloud.Config) (float64, string, *clonecloud.Report, error) {
 		var out bytes.Buffer
 		cfg.Module, cfg.Args, cfg.Stdout, cfg.Seed, cfg.CacheDir = p.Wasm, p.Args, &out, 1, cache
 		cfg.Mounts = []clonecloud.Mount{{Host: dir, Guest: examples.Mount}}
@@ -95,31 +95,36 @@ func pairs(ctx context.Context, o *options, p examples.Program, size examples.Si
 		if cfg.Offload != clonecloud.OffloadNever {
 			cfg.Cloud = cloud
 		}
-		var err error
-		r, err = clonecloud.Run(ctx, cfg)
+		report, err := clonecloud.Run(ctx, cfg)
 		var exit *clonecloud.ExitError
 		if errors.As(err, &exit) && exit.Code == p.Exit {
 			err = nil
 		}
-		return time.Since(begin).Seconds(), out.String(), err
+		return time.Since(begin).Seconds(), out.String(), report, err
 	}
 	for round := -1; round < rounds; round++ {
-		ta, outA, err := run(a)
-		if err != nil {
-			return nil, nil, nil, err
+		var took [2]float64
+		var out [2]string
+		for k := range 2 {
+			if round%2 != 0 {
+				k = 1 - k
+			}
+			var report *clonecloud.Report
+			if took[k], out[k], report, err = run([]clonecloud.Config{a, b}[k]); err != nil {
+				return nil, nil, nil, err
+			}
+			if k == 1 {
+				r = report
+			}
 		}
-		tb, outB, err := run(b)
-		if err != nil {
-			return nil, nil, nil, err
-		}
-		if outA != outB {
+		if out[0] != out[1] {
 			return nil, nil, nil, errors.New("outputs differ")
 		}
-		if err := examples.Check(dir, outA); err != nil {
+		if err := examples.Check(dir, out[0]); err != nil {
 			return nil, nil, nil, err
 		}
 		if round >= 0 {
-			as, bs = append(as, ta), append(bs, tb)
+			as, bs = append(as, took[0]), append(bs, took[1])
 		}
 	}
 	return as, bs, r, nil
