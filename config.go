@@ -57,7 +57,7 @@ type Config struct {
 	Cloud   Cloud
 	Offload OffloadMode // default: OffloadAuto
 	// CloneWait is how long the first function that could move waits for its clone, which takes time to be sent the
-	// module and to compile it; default: 40 ms for OffloadAuto, so that short programs start as fast as they do alone,
+	// module and to compile it; default: 45 ms for OffloadAuto, so that short programs start as fast as they do alone,
 	// a minute for the other modes.
 	CloneWait time.Duration
 	// Functions are those that OffloadListed sends, by name or as "#12". Those that may not move stay.
