@@ -12,7 +12,10 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/link"
@@ -20,6 +23,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
+	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasm"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
@@ -30,43 +34,121 @@ type Host struct {
 	Engine engine.Engine
 	// Peer bounds the conversations.
 	Peer peer.Config
+	// Limits bound what devices may use.
+	Limits Limits
+	// Store keeps modules. Default: in memory.
+	Store Store
+	// Watch is told before something runs that may not end, and what it returns after: "offload" or "compile", of a
+	// module, which should take no longer than limit. Stuck is told when it goes on a second after it was told to stop;
+	// there is then no way to end it but to end the process. Both are optional.
+	Watch func(what string, module wire.ID, limit time.Duration) (end func())
+	Stuck func(what string, module wire.ID)
+	// Deny gives a reason not to run a module, "" if there is none. Optional.
+	Deny func(module wire.ID) string
 	// Tracker is how dirty pages are noticed. Default: the platform's best.
 	Tracker linmem.Tracker
-	// VirtualClock replaces time by a count in running clones; it must be as on the device.
-	VirtualClock bool
-	// Compress tries to compress pages; for links that are slower than the compressor.
+	// Compress tries to compress pages one by one; for links that do not compress.
 	Compress bool
-	// MaxModule bounds the size of a module in bytes. Default 256 MiB.
-	MaxModule uint64
 	// Log is told, in one line each, what a person may want to know. Default: nothing.
 	Log func(format string, args ...any)
 
 	once     sync.Once
 	acceptor *peer.Acceptor
+	running  atomic.Int64
+	draining chan struct{} // closed: no new conversations, and idle ones end
+	drain    sync.Once
 
 	mu       sync.Mutex
-	modules  map[wire.ID][]byte     // guarded by mu; originals
+	clones   int                    // guarded by mu
 	programs map[wire.ID]*programme // guarded by mu; by code digest
 	open     context.Context        // guarded by mu; ends with Close, and with it what is being compiled
 	shut     context.CancelFunc     // guarded by mu
 }
 
+// Limits bound what the devices of one host may use. Zero fields have the defaults named.
+type Limits struct {
+	Memory   uint64        // bytes of linear memory of one clone; default: what its module declares
+	Exec     time.Duration // guest time of one offload, without waiting for the device; default 1 h
+	Wall     time.Duration // of one offload, waiting included; default 24 h
+	Compile  time.Duration // of one module; default 5 min
+	Output   uint64        // bytes that one offload may write to streams; default 16 GiB
+	Clones   int           // at once; default 256
+	Module   uint64        // bytes of one module; default 256 MiB
+	Programs int           // kept compiled while no clone runs them; default 16
+}
+
+func (l Limits) withDefaults() Limits {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&l.Exec, time.Hour)
+	def(&l.Wall, 24*time.Hour)
+	def(&l.Compile, 5*time.Minute)
+	if l.Memory == 0 {
+		l.Memory = linmem.MaxSize
+	}
+	if l.Output == 0 {
+		l.Output = 16 << 30
+	}
+	if l.Clones <= 0 {
+		l.Clones = 256
+	}
+	if l.Module == 0 {
+		l.Module = 256 << 20
+	}
+	if l.Programs <= 0 {
+		l.Programs = 16
+	}
+	return l
+}
+
+// Stats says what a host is doing.
+type Stats struct {
+	Clones  int // conversations
+	Running int // offloads that run now
+}
+
 // programme is compiled code that sessions share.
 type programme struct {
-	done chan struct{}
-	prog *migrate.Program
-	err  error
+	done  chan struct{}
+	prog  *migrate.Program
+	err   error
+	users int              // guarded by Host.mu
+	used  time.Time        // guarded by Host.mu; when the last user left
+	spare *migrate.Process // guarded by Host.mu; with the initial image, for the next session
+}
+
+func (p *programme) ready() bool {
+	select {
+	case <-p.done:
+		return p.err == nil
+	default:
+		return false
+	}
 }
 
 func (h *Host) init() {
 	h.once.Do(func() {
-		h.modules, h.programs = map[wire.ID][]byte{}, map[wire.ID]*programme{}
+		h.programs = map[wire.ID]*programme{}
 		h.open, h.shut = context.WithCancel(context.Background())
-		if h.MaxModule == 0 {
-			h.MaxModule = 256 << 20
+		h.draining = make(chan struct{})
+		h.Limits = h.Limits.withDefaults()
+		if h.Store == nil {
+			h.Store = &memoryStore{}
 		}
 		if h.Log == nil {
 			h.Log = func(string, ...any) {}
+		}
+		if h.Watch == nil {
+			h.Watch = func(string, wire.ID, time.Duration) func() { return func() {} }
+		}
+		if h.Stuck == nil {
+			h.Stuck = func(string, wire.ID) {}
+		}
+		if h.Deny == nil {
+			h.Deny = func(wire.ID) string { return "" }
 		}
 		h.acceptor = &peer.Acceptor{Config: h.Peer, Admit: h.admit, Serve: h.serve}
 	})
@@ -102,32 +184,77 @@ func (h *Host) Close(ctx context.Context) error {
 	defer h.mu.Unlock()
 	h.open, h.shut = context.WithCancel(context.Background())
 	var errs []error
-	for _, p := range h.programs {
+	for id, p := range h.programs {
 		<-p.done
-		if p.prog != nil {
-			errs = append(errs, p.prog.Close(context.WithoutCancel(ctx)))
-		}
+		errs = append(errs, p.close(context.WithoutCancel(ctx)))
+		delete(h.programs, id)
 	}
-	clear(h.programs)
 	return errors.Join(errs...)
 }
 
-// Modules counts the modules that the host holds.
-func (h *Host) Modules() int {
+// close releases the code. Preconditions: h.mu is held, nobody uses it.
+func (p *programme) close(ctx context.Context) error {
+	var err error
+	if p.spare != nil {
+		err = p.spare.Inst.Close(ctx)
+		p.spare = nil
+	}
+	if p.prog != nil {
+		err = errors.Join(err, p.prog.Close(ctx))
+	}
+	return err
+}
+
+// Drain takes no new conversations, ends those in which nothing runs, and waits until the others have finished what
+// they run; when ctx is done first they are ended too.
+func (h *Host) Drain(ctx context.Context) error {
+	h.init()
+	h.drain.Do(func() { close(h.draining) })
+	t := time.NewTicker(20 * time.Millisecond)
+	defer t.Stop()
+	for h.Stats().Clones > 0 {
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			return fmt.Errorf("drain: %d clones were still at work: %w", h.Stats().Clones, ctx.Err())
+		}
+	}
+	return nil
+}
+
+// Stats returns what the host is doing.
+func (h *Host) Stats() Stats {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.modules)
+	return Stats{Clones: h.clones, Running: int(h.running.Load())}
 }
 
 func (h *Host) admit(hello *wire.Hello) (*wire.Welcome, error) {
 	if want := migrate.CloneCode(hello.Module, hello.Candidates, hello.Options); want != hello.Code {
 		return nil, &peer.RefusedError{Code: wire.CodeVersion, Text: "code is rewritten differently here: another version"}
 	}
+	if why := h.Deny(hello.Module); why != "" {
+		return nil, &peer.RefusedError{Code: wire.CodeUnsupported, Text: why}
+	}
+	select {
+	case <-h.draining:
+		return nil, &peer.RefusedError{Code: wire.CodeLimit, Text: "the node is shutting down"}
+	default:
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	p := h.programs[hello.Code]
+	have := p != nil
+	if h.clones >= h.Limits.Clones {
+		return nil, &peer.RefusedError{Code: wire.CodeLimit, Text: fmt.Sprintf("%d clones of this device run here, which is the limit", h.clones)}
+	}
+	if hello.Early && (!have || !p.ready()) {
+		return nil, &peer.RefusedError{Code: wire.CodeUnknown, Text: "nothing is left here of an earlier run"}
+	}
+	have = have || h.Store.Has(hello.Module)
+	h.clones++ // serve takes it away again
 	return &wire.Welcome{
-		Version: wire.Version, Session: hello.Session, HaveModule: h.modules[hello.Module] != nil,
-		Engine: h.Engine.Name(), Arch: runtime.GOARCH,
+		Version: wire.Version, Session: hello.Session, HaveModule: have, Engine: h.Engine.Name(), Arch: runtime.GOARCH,
 	}, nil
 }
 
@@ -137,8 +264,16 @@ func (h *Host) serve(ctx context.Context, e *peer.Endpoint, hello *wire.Hello) {
 	if s.proc != nil {
 		s.proc.Inst.Close(context.WithoutCancel(ctx))
 	}
+	h.mu.Lock()
+	h.clones--
+	h.mu.Unlock()
+	if s.code != nil {
+		h.leave(s.code)
+	}
 	if err != nil && !errors.Is(err, peer.ErrLost) && ctx.Err() == nil {
-		h.Log("clone of %x ended: %v", hello.Module[:4], err)
+		if !errors.Is(err, errDraining) {
+			h.Log("clone of %x ended: %v", hello.Module[:4], err)
+		}
 		e.Refuse(codeOf(err), err.Error())
 	}
 }
@@ -149,22 +284,34 @@ func codeOf(err error) wire.Code {
 		return wire.CodeProtocol
 	case errors.Is(err, errModule):
 		return wire.CodeUnsupported
+	case errors.Is(err, errGone):
+		return wire.CodeUnknown
+	case errors.Is(err, errDraining):
+		return wire.CodeDone
 	}
 	return wire.CodeInternal
 }
 
-// errModule marks a module that cannot run here.
-var errModule = errors.New("module cannot run on this node")
+var (
+	// errModule marks a module that cannot run here.
+	errModule = errors.New("module cannot run on this node")
+	// errGone marks a module that was here when its device asked.
+	errGone = errors.New("module is gone")
+	// errDraining ends conversations when the host takes no more work.
+	errDraining = errors.New("the node is shutting down")
+)
 
-// program returns the compiled clone variant of the module that hello names.
-func (h *Host) program(ctx context.Context, hello *wire.Hello) (*migrate.Program, error) {
+// program returns the compiled clone variant of the module that hello names, and counts the caller as its user until
+// leave. bin is the module, nil where it is in the store.
+func (h *Host) program(ctx context.Context, hello *wire.Hello, bin []byte) (*programme, error) {
 	h.mu.Lock()
-	bin, open := h.modules[hello.Module], h.open
+	open := h.open
 	p, busy := h.programs[hello.Code]
 	if !busy {
 		p = &programme{done: make(chan struct{})}
 		h.programs[hello.Code] = p
 	}
+	p.users++
 	h.mu.Unlock()
 	if !busy {
 		p.prog, p.err = h.prepare(open, bin, hello)
@@ -177,10 +324,93 @@ func (h *Host) program(ctx context.Context, hello *wire.Hello) (*migrate.Program
 	}
 	select {
 	case <-p.done:
-		return p.prog, p.err
+		if p.err != nil {
+			return nil, p.err
+		}
+		return p, nil
 	case <-ctx.Done():
+		h.leave(p)
 		return nil, ctx.Err()
 	}
+}
+
+// leave ends a session's use of a program. The last one leaves a fresh instance for the next session; what nobody has
+// used for longest is released.
+func (h *Host) leave(p *programme) {
+	h.mu.Lock()
+	p.users--
+	p.used = time.Now()
+	fresh := p.users == 0 && p.spare == nil && p.ready() && h.open.Err() == nil
+	if fresh {
+		p.users++ // this goroutine's use
+	}
+	h.mu.Unlock()
+	if fresh {
+		// Its device may come back within moments.
+		spare, err := h.instance(context.Background(), p.prog)
+		h.mu.Lock()
+		if p.users--; err == nil {
+			if p.spare == nil {
+				p.spare = spare
+			} else {
+				defer spare.Inst.Close(context.Background())
+			}
+		}
+		h.mu.Unlock()
+	}
+	h.evict()
+}
+
+// evict releases the programs that nobody has used for longest, beyond the limit.
+func (h *Host) evict() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	type idle struct {
+		id wire.ID
+		p  *programme
+	}
+	var unused []idle
+	for id, p := range h.programs {
+		if p.users == 0 && p.ready() {
+			unused = append(unused, idle{id, p})
+		}
+	}
+	slices.SortFunc(unused, func(a, b idle) int { return a.p.used.Compare(b.p.used) })
+	for _, u := range unused[:max(0, len(unused)-h.Limits.Programs)] {
+		delete(h.programs, u.id)
+		if err := u.p.close(context.Background()); err != nil {
+			h.Log("release code of %x: %v", u.id[:4], err)
+		}
+	}
+}
+
+// fresh returns an instance with the initial image: the one that an earlier session left, or a new one.
+func (h *Host) fresh(ctx context.Context, p *programme) (*migrate.Process, error) {
+	h.mu.Lock()
+	spare := p.spare
+	p.spare = nil
+	h.mu.Unlock()
+	if spare != nil {
+		return spare, nil
+	}
+	return h.instance(ctx, p.prog)
+}
+
+func (h *Host) instance(ctx context.Context, prog *migrate.Program) (*migrate.Process, error) {
+	w := &wasi.Process{State: wasi.NewState(nil, nil, [32]byte{})}
+	hosts := migrate.Hosts{}
+	for _, im := range prog.Original.Imports {
+		if hosts[im.Module] == nil {
+			hosts[im.Module] = map[string]func(context.Context, []uint64) error{}
+		}
+		// Only that it is there counts here: calls go home.
+		hosts[im.Module][im.Name] = func(context.Context, []uint64) error { return errors.New("BUG: host call on the clone") }
+	}
+	proc, err := prog.Start(ctx, migrate.Linkage{WASI: w, Hosts: hosts, Tracker: h.Tracker, MemoryLimit: h.Limits.Memory})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errModule, err)
+	}
+	return proc, nil
 }
 
 // variant is how the clone's code of a process is rewritten.
@@ -193,6 +423,15 @@ func variant(candidates []uint32, options wire.Options) rewrite.Options {
 }
 
 func (h *Host) prepare(ctx context.Context, bin []byte, hello *wire.Hello) (*migrate.Program, error) {
+	if bin == nil {
+		var err error
+		if bin, err = h.Store.Load(hello.Module); err != nil {
+			return nil, fmt.Errorf("%w: %w", errGone, err)
+		}
+	}
+	limit := h.Limits.Compile
+	defer h.Watch("compile", hello.Module, limit)()
+	defer time.AfterFunc(limit, func() { h.Stuck("compile", hello.Module) }).Stop()
 	m, err := wasm.Decode(bin)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errModule, err)

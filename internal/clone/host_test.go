@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -44,6 +45,7 @@ type rig struct {
 	proc  *migrate.Process
 	hello wire.Hello
 	log   *bytes.Buffer
+	store modules
 }
 
 func newRig(t *testing.T) *rig {
@@ -83,16 +85,33 @@ func newRig(t *testing.T) *rig {
 		t.Fatal(err)
 	}
 	var log bytes.Buffer
-	r := &rig{t: t, bin: bin, proc: proc, log: &log}
+	r := &rig{t: t, bin: bin, proc: proc, log: &log, store: modules{}}
 	options := wire.OptionPoll
 	r.hello = wire.Hello{Version: wire.Version, Module: id, Code: migrate.CloneCode(id, candidates, options), Options: options, Candidates: candidates}
-	r.host = &clone.Host{Engine: eng, VirtualClock: true, MaxModule: 1 << 20}
+	r.host = &clone.Host{Engine: eng, Limits: clone.Limits{Module: 1 << 20}, Store: r.store}
 	t.Cleanup(func() {
 		if err := errors.Join(r.host.Close(ctx), proc.Inst.Close(ctx), prog.Close(ctx)); err != nil {
 			t.Error(err)
 		}
 	})
 	return r
+}
+
+// modules is a Store that a test can look into between conversations.
+type modules map[wire.ID][]byte
+
+func (m modules) Has(id wire.ID) bool { return m[id] != nil }
+
+func (m modules) Load(id wire.ID) ([]byte, error) {
+	if bin := m[id]; bin != nil {
+		return bin, nil
+	}
+	return nil, fs.ErrNotExist
+}
+
+func (m modules) Save(id wire.ID, bin []byte) error {
+	m[id] = bin
+	return nil
 }
 
 // device is a conversation with a clone.
@@ -230,8 +249,8 @@ func TestHonest(t *testing.T) {
 		}
 		d.end.Close()
 	}
-	if r.host.Modules() != 1 {
-		t.Errorf("%d modules", r.host.Modules())
+	if len(r.store) != 1 {
+		t.Errorf("%d modules", len(r.store))
 	}
 }
 
@@ -288,7 +307,7 @@ func TestUpload(t *testing.T) {
 			if b, ok := d.recv().(*wire.Bye); !ok || b.Code != c.code {
 				t.Errorf("answer %+v, want a bye with %v", b, c.code)
 			}
-			if r.host.Modules() != 0 {
+			if len(r.store) != 0 {
 				t.Error("the module was kept")
 			}
 			if d := r.ready(); c.name != "" {

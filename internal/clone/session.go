@@ -27,7 +27,7 @@ type session struct {
 	main    chan wire.Message // what the receiver leaves to run
 	initial delta.ID
 
-	prog *migrate.Program
+	code *programme
 	proc *migrate.Process
 
 	// state is the last one that the device committed, committed its image; written are the pages written since.
@@ -56,11 +56,11 @@ func (s *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() { cancel(s.receive(ctx)) }()
-	if err := s.obtain(ctx); err != nil {
+	bin, err := s.obtain(ctx)
+	if err != nil {
 		return err
 	}
-	var err error
-	if s.prog, err = s.host.program(ctx, s.hello); err != nil {
+	if s.code, err = s.host.program(ctx, s.hello, bin); err != nil {
 		return err
 	}
 	if err := s.begin(ctx); err != nil {
@@ -70,7 +70,7 @@ func (s *session) run(ctx context.Context) error {
 		return err
 	}
 	for {
-		m, err := s.next(ctx)
+		m, err := s.idle(ctx)
 		if err != nil {
 			return err
 		}
@@ -157,41 +157,57 @@ func (s *session) next(ctx context.Context) (wire.Message, error) {
 	}
 }
 
-// obtain has the module's bytes, from the host or from the device.
-func (s *session) obtain(ctx context.Context) error {
+// idle is next between attempts, when a host that takes no more work may end the conversation.
+func (s *session) idle(ctx context.Context) (wire.Message, error) {
+	draining := s.host.draining
+	if s.pending != nil {
+		draining = nil // its Commit is on the way
+	}
+	select {
+	case m := <-s.main:
+		return m, nil
+	case <-draining:
+		return nil, errDraining
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// obtain has the module's bytes from the device; nil: the host has them, or its code.
+func (s *session) obtain(ctx context.Context) ([]byte, error) {
 	h := s.host
 	h.mu.Lock()
-	have := h.modules[s.hello.Module] != nil
+	have := h.programs[s.hello.Code] != nil
 	h.mu.Unlock()
-	if have {
-		return nil
+	if have || h.Store.Has(s.hello.Module) {
+		return nil, nil
 	}
 	var bin []byte
 	for {
 		m, err := s.next(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		piece, ok := m.(*wire.Module)
 		switch {
 		case !ok:
-			return fmt.Errorf("%v before the module is here: %w", m.Type(), wire.ErrProtocol)
-		case piece.Total > h.MaxModule:
-			return fmt.Errorf("%w: it has %d bytes, the limit is %d", errModule, piece.Total, h.MaxModule)
+			return nil, fmt.Errorf("%v before the module is here: %w", m.Type(), wire.ErrProtocol)
+		case piece.Total > h.Limits.Module:
+			return nil, fmt.Errorf("%w: it has %d bytes, the limit is %d", errModule, piece.Total, h.Limits.Module)
 		case piece.Offset != uint64(len(bin)) || piece.Offset+uint64(len(piece.Data)) > piece.Total:
-			return fmt.Errorf("module piece at %d after %d bytes: %w", piece.Offset, len(bin), wire.ErrProtocol)
+			return nil, fmt.Errorf("module piece at %d after %d bytes: %w", piece.Offset, len(bin), wire.ErrProtocol)
 		}
 		bin = append(bin, piece.Data...)
 		if uint64(len(bin)) < piece.Total {
 			continue
 		}
 		if id := migrate.Identity(bin); id != s.hello.Module {
-			return fmt.Errorf("module arrived as %x in place of %x: %w", id[:4], s.hello.Module[:4], wire.ErrProtocol)
+			return nil, fmt.Errorf("module arrived as %x in place of %x: %w", id[:4], s.hello.Module[:4], wire.ErrProtocol)
 		}
-		h.mu.Lock()
-		h.modules[s.hello.Module] = bin
-		h.mu.Unlock()
-		return nil
+		if err := h.Store.Save(s.hello.Module, bin); err != nil {
+			h.Log("module %x is not kept: %v", s.hello.Module[:4], err)
+		}
+		return bin, nil
 	}
 }
 
@@ -201,18 +217,9 @@ func (s *session) begin(ctx context.Context) error {
 		s.proc.Inst.Close(ctx)
 		s.proc = nil
 	}
-	w := &wasi.Process{State: wasi.NewState(nil, nil, [32]byte{})}
-	hosts := migrate.Hosts{}
-	for _, im := range s.prog.Original.Imports {
-		if hosts[im.Module] == nil {
-			hosts[im.Module] = map[string]func(context.Context, []uint64) error{}
-		}
-		// Only that it is there counts here: calls go home.
-		hosts[im.Module][im.Name] = func(context.Context, []uint64) error { return errors.New("BUG: host call on the clone") }
-	}
-	proc, err := s.prog.Start(ctx, migrate.Linkage{WASI: w, Hosts: hosts, Tracker: s.host.Tracker})
+	proc, err := s.host.fresh(ctx, s.code)
 	if err != nil {
-		return fmt.Errorf("%w: %w", errModule, err)
+		return err
 	}
 	s.proc, s.state, s.written, s.shadow = proc, s.initial, &linmem.PageSet{}, delta.NewShadow(shadowBytes)
 	s.committed, err = proc.Capture(ctx, s.initial)
@@ -279,25 +286,73 @@ func (s *session) offload(ctx context.Context, m *wire.Migrate) error {
 		}
 		return s.refuse(a, code, err)
 	}
+	parent := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	t := &trip{Attempt: a, send: s.send, clocks: wasi.NewClocks(s.host.VirtualClock), news: make(chan struct{}, 1), cancel: cancel}
+	t := &trip{Attempt: a, send: s.send, clocks: wasi.NewClocks(s.hello.VirtualClock), news: make(chan struct{}, 1),
+		cancel: cancel, room: s.host.Limits.Output}
 	t.credit.Grant(migrate.OutputWindow)
 	t.limit, t.granted = migrate.OutputWindow, migrate.OutputWindow
 	if err := s.enter(t); err != nil {
 		return nil
 	}
 	s.proc.WASI.System = t
-	start := time.Now()
+	t.start = time.Now()
+	unlimited := s.limit(t)
 	results, err := s.execute(ctx, m)
-	took := time.Since(start) - t.waited
+	took := time.Since(t.start) - t.waitedFor()
+	unlimited()
 	s.enter(nil)
-	if cause := context.Cause(ctx); cause != nil && errors.Is(cause, errCancelled) {
+	switch cause := context.Cause(ctx); {
+	case cause == nil:
+	case errors.Is(cause, errCancelled):
 		return nil // the pages stay written; the next Sync tells the device
-	} else if cause != nil {
+	case errors.Is(cause, errLimit):
+		err = cause
+	default:
 		return cause
 	}
-	return s.answer(ctx, t, m, results, err, took)
+	return s.answer(parent, t, m, results, err, took)
+}
+
+// errLimit marks an attempt that needs more than this host gives; its device can do without.
+var errLimit = errors.New("limit of this node")
+
+// limit ends an attempt that runs longer than the host allows. What it returns must be called when the attempt has ended.
+func (s *session) limit(t *trip) (end func()) {
+	h := s.host
+	h.running.Add(1)
+	watched := h.Watch("offload", s.hello.Module, h.Limits.Exec)
+	var mu sync.Mutex
+	var timer *time.Timer
+	over := false
+	look := func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			return
+		}
+		wall := time.Since(t.start)
+		left := min(h.Limits.Exec-(wall-t.waitedFor()), h.Limits.Wall-wall)
+		if left > 0 {
+			timer.Reset(left)
+			return
+		}
+		t.cancel(fmt.Errorf("%w: an offload may run for %v, and %v with all waiting", errLimit, h.Limits.Exec, h.Limits.Wall))
+		over = true
+		timer = time.AfterFunc(time.Second, func() { h.Stuck("offload", s.hello.Module) })
+	}
+	mu.Lock()
+	timer = time.AfterFunc(min(h.Limits.Exec, h.Limits.Wall), look)
+	mu.Unlock()
+	return func() {
+		mu.Lock()
+		over = true
+		timer.Stop()
+		mu.Unlock()
+		watched()
+		h.running.Add(-1)
+	}
 }
 
 // takeIn brings the process to the state at the candidate's entry.
@@ -367,7 +422,7 @@ func (s *session) answer(ctx context.Context, t *trip, m *wire.Migrate, results 
 		r.Outcome, r.Results = wire.OutcomeResults, results
 	case errors.As(end, &exit):
 		r.Outcome, r.Exit = wire.OutcomeExit, exit.Code
-	case errors.As(end, &trap) && trap.Kind != engine.TrapStackOverflow:
+	case errors.As(end, &trap) && trap.Kind != engine.TrapStackOverflow && !errors.Is(end, errLimit):
 		r.Outcome, r.Trap = wire.OutcomeTrap, uint8(trap.Kind)
 	case errors.As(end, &exc):
 		r.Outcome = wire.OutcomeException

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/migrate"
@@ -25,9 +26,12 @@ type trip struct {
 
 	calls   uint64
 	credit  wire.CreditSender
-	granted uint64        // the credit taken so far
-	waited  time.Duration // for the device
+	granted uint64 // the credit taken so far
+	room    uint64 // bytes of output that may still come
 	buf     []byte
+	start   time.Time
+	waited  atomic.Int64 // nanoseconds for the device
+	waiting atomic.Int64 // when the present wait began, in nanoseconds since start; 0: none
 
 	news   chan struct{} // signals that one of the following came
 	mu     sync.Mutex
@@ -75,6 +79,10 @@ func (t *trip) note(ctx context.Context, req *wasi.Request, resp *wasi.Response)
 }
 
 func (t *trip) output(ctx context.Context, req *wasi.Request, resp *wasi.Response) error {
+	if uint64(len(req.Data)) > t.room {
+		return fmt.Errorf("%w: output of one offload", errLimit)
+	}
+	t.room -= uint64(len(req.Data))
 	for need := len(req.Data); need > 0; {
 		if n := t.credit.Take(need); n > 0 {
 			need -= n
@@ -104,10 +112,23 @@ func (t *trip) home(ctx context.Context, req *wasi.Request, resp *wasi.Response)
 	return migrate.ApplyResponse(r.Response, req, resp)
 }
 
+// waitedFor is how long the trip has waited for the device so far.
+func (t *trip) waitedFor() time.Duration {
+	d := time.Duration(t.waited.Load())
+	if w := t.waiting.Load(); w > 0 {
+		d += time.Since(t.start) - time.Duration(w)
+	}
+	return d
+}
+
 // wait blocks until there is what is waited for, and takes the result, if any, and the credit.
 func (t *trip) wait(ctx context.Context, there func() bool) (*wire.HomeResult, error) {
-	start := time.Now()
-	defer func() { t.waited += time.Since(start) }()
+	begin := time.Since(t.start)
+	t.waiting.Store(max(int64(begin), 1))
+	defer func() {
+		t.waiting.Store(0)
+		t.waited.Add(int64(time.Since(t.start) - begin))
+	}()
 	for {
 		t.mu.Lock()
 		if there() {

@@ -181,7 +181,7 @@ func TestArchitectures(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := Way{Device: Compiler, Clone: Compiler, Canonical: true, Seed: 1, First: 8, Sample: 0.001}
-	node := &clone.Host{Engine: eng, VirtualClock: true, Peer: peerConfig(w)}
+	node := &clone.Host{Engine: eng, Peer: peerConfig(w)}
 	defer node.Close(ctx)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

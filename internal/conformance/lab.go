@@ -158,7 +158,7 @@ func (l *Lab) host(w Way) (*clone.Host, error) {
 	if h := l.hosts[key]; h != nil {
 		return h, nil
 	}
-	h := &clone.Host{Engine: e, VirtualClock: true, Peer: cfg, Tracker: w.Tracker}
+	h := &clone.Host{Engine: e, Peer: cfg, Tracker: w.Tracker}
 	if key != "" {
 		l.hosts[key] = h
 	}

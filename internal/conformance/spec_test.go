@@ -67,7 +67,7 @@ func (l *Lab) play(ctx context.Context, s *script, w Way, sum *specTally) (outco
 		if err != nil {
 			return nil, nil, nil, err
 		}
-		p.node = &clone.Host{Engine: eng, VirtualClock: true, Peer: peerConfig(w)}
+		p.node = &clone.Host{Engine: eng, Peer: peerConfig(w)}
 		defer p.node.Close(ctx)
 	}
 	defer func() {

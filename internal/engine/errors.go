@@ -11,6 +11,8 @@ var (
 	ErrUnsupported = errors.New("not supported by this engine")
 	// ErrClosed is returned by calls into a closed instance.
 	ErrClosed = errors.New("instance is closed")
+	// ErrMemory is how a run ends whose memory may not grow as far as its module allows, see linmem.Options.Limit.
+	ErrMemory = errors.New("memory may not grow further here")
 )
 
 // TrapKind tells the traps of the specification apart, equally on all engines.

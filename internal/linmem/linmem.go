@@ -79,6 +79,9 @@ func (t Tracker) String() string {
 type Options struct {
 	// Tracker is how writes are noticed. Default: Auto.
 	Tracker Tracker
+	// Limit is how many bytes the memory may grow to, less than its maximum, which stays what Max says. Default: the
+	// maximum. With a limit Withheld tells growth that is only refused here from growth that is never possible.
+	Limit uint64
 	// anonymous refuses the memfd, as some systems do.
 	anonymous bool
 }
@@ -145,7 +148,11 @@ func New(minSize, maxSize uint64, opt Options) (*Memory, error) {
 		}
 	}
 	if !m.Grow(minSize) {
-		return nil, errors.Join(fmt.Errorf("make memory: no room for %d bytes", minSize), m.Close())
+		limit := ""
+		if opt.Limit > 0 && minSize > opt.Limit {
+			limit = fmt.Sprintf(", the limit is %d", opt.Limit)
+		}
+		return nil, errors.Join(fmt.Errorf("make memory: no room for %d bytes%s", minSize, limit), m.Close())
 	}
 	return m, nil
 }
@@ -168,7 +175,7 @@ func (m *Memory) Max() uint64 { return m.max }
 // Grow makes the memory newSize bytes long, the new part zero. It reports false, and changes nothing, if newSize is
 // less than the size, more than the maximum, not a multiple of Unit, or refused by the system.
 func (m *Memory) Grow(newSize uint64) bool {
-	if m.area == nil || newSize < m.size || newSize > m.max || newSize%Unit != 0 {
+	if m.area == nil || newSize < m.size || newSize > m.max || newSize%Unit != 0 || m.opt.Limit > 0 && newSize > m.opt.Limit {
 		return false
 	}
 	if newSize == m.size {
@@ -183,6 +190,12 @@ func (m *Memory) Grow(newSize uint64) bool {
 		m.tracker.grown(from, newSize)
 	}
 	return true
+}
+
+// Withheld tells whether a Grow to newSize that was refused would be possible without Options.Limit, or on a system with
+// more memory.
+func (m *Memory) Withheld(newSize uint64) bool {
+	return m.area != nil && m.opt.Limit > 0 && newSize > m.size && newSize <= m.max
 }
 
 // Close releases everything. It may be called again.

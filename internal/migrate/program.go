@@ -67,6 +67,10 @@ type Linkage struct {
 	Hosts Hosts
 	// Tracker is how dirty pages are noticed; None on a process that is never captured.
 	Tracker linmem.Tracker
+	// MemoryLimit is how many bytes the memory may have, below what the module declares; 0: as many as it declares. A
+	// growth beyond, or one that the system refuses, then ends the run with engine.ErrMemory: the guest may not see it,
+	// since it would succeed elsewhere.
+	MemoryLimit uint64
 }
 
 // Start instantiates the program with the initial image and begins to notice writes. No code of the guest has run.
@@ -104,7 +108,7 @@ func (p *Program) Start(ctx context.Context, l Linkage) (*Process, error) {
 	inst, err := p.code.Instantiate(ctx, engine.Config{
 		Funcs: funcs,
 		Memory: func(lo, hi uint64) (*linmem.Memory, error) {
-			return linmem.New(lo, hi, linmem.Options{Tracker: l.Tracker})
+			return linmem.New(lo, hi, linmem.Options{Tracker: l.Tracker, Limit: l.MemoryLimit})
 		},
 		StopGlobal: p.Manifest.Stop,
 	})

@@ -237,7 +237,7 @@ func (i *Instance) plan(m *wasm.Module, id wire.ID) (*plan, error) {
 	}
 	i.cloud = &device.Cloud{Dial: cfg.Dial, Peer: cfg.Peer, Module: cfg.Module, Log: cfg.Log, Hello: wire.Hello{
 		Version: wire.Version, Module: id, Code: migrate.CloneCode(id, ids, options), Options: options, Candidates: ids,
-		Engine: cfg.Engine.Name(), Arch: runtime.GOARCH, MemoryMax: linmem.MaxSize,
+		Engine: cfg.Engine.Name(), Arch: runtime.GOARCH, MemoryMax: linmem.MaxSize, VirtualClock: cfg.Local.VirtualClock,
 	}}
 	i.cloud.Start() // compiling here and there takes about as long
 	return p, nil

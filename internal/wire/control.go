@@ -35,7 +35,7 @@ func (m *Hello) appendBody(b []byte) ([]byte, error) {
 	return marshal(b, &pb.Hello{
 		Version: m.Version, Module: some(m.Module[:]), Process: some(m.Process[:]), Session: some(m.Session[:]), Code: some(m.Code[:]),
 		Options: uint32(m.Options), Engine: m.Engine, Arch: m.Arch, MemoryMax: m.MemoryMax, Resume: m.Resume,
-		Candidates: m.Candidates,
+		Candidates: m.Candidates, Early: m.Early, VirtualClock: m.VirtualClock,
 	})
 }
 
@@ -46,7 +46,7 @@ func (m *Hello) decode(b []byte) error {
 	}
 	*m = Hello{
 		Version: p.Version, Options: Options(p.Options), Engine: p.Engine, Arch: p.Arch, MemoryMax: p.MemoryMax, Resume: p.Resume,
-		Candidates: p.Candidates,
+		Candidates: p.Candidates, Early: p.Early, VirtualClock: p.VirtualClock,
 	}
 	return errors.Join(fixed("module", m.Module[:], p.Module), fixed("process", m.Process[:], p.Process),
 		fixed("session", m.Session[:], p.Session), fixed("code", m.Code[:], p.Code))

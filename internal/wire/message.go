@@ -52,6 +52,11 @@ type Hello struct {
 	Arch      string
 	MemoryMax uint64 // bytes; the module's own maximum or the device's limit
 	Resume    bool
+	// Early says that the device goes on without waiting for Welcome, as if the module and its code were in place. Where
+	// they are not, the conversation is refused with CodeUnknown.
+	Early bool
+	// VirtualClock replaces time by a count in the clone, as it does on the device.
+	VirtualClock bool
 	// Candidates are the functions that may migrate, by index in the original module, ascending.
 	Candidates []uint32
 }

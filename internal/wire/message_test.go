@@ -27,7 +27,7 @@ func image() Image {
 func messages() []Message {
 	return []Message{
 		&Hello{
-			Version: 1, Module: idA, Process: tokA, Session: tokA, Code: idB, Options: OptionCanonicalNaN | OptionPoll,
+			Version: 1, Module: idA, Process: tokA, Session: tokA, Code: idB, Options: OptionCanonicalNaN | OptionPoll, Early: true, VirtualClock: true,
 			Engine: "wazero-compiler", Arch: "arm64", MemoryMax: 1 << 32, Resume: true, Candidates: []uint32{1, 5, 6},
 		},
 		&Welcome{Version: 1, Session: tokA, HaveModule: true, Resumed: true, State: idA, Engine: "e", Arch: "amd64"},
@@ -124,7 +124,7 @@ func TestBounds(t *testing.T) {
 	}
 	name := strings.Repeat("n", maxName)
 	for _, m := range []Message{
-		&Hello{1 << 31, idB, tokA, tokA, idB, allOptions, name, name, MaxMemory, true, candidates},
+		&Hello{1 << 31, idB, tokA, tokA, idB, allOptions, name, name, MaxMemory, true, true, true, candidates},
 		&Module{1 << 30, 1<<30 - MaxData, make([]byte, MaxData)},
 		&Migrate{huge, 1<<32 - 1, 1<<32 - 1, ContinuationCall, slots, big},
 		&Reintegrate{huge, 1<<32 - 1, OutcomeResults, slots, 255, 1<<32 - 1, strings.Repeat("x", MaxText), huge, huge, big},

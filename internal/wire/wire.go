@@ -29,7 +29,8 @@
 //
 // The device dials and sends Hello; the node answers Welcome, or Bye with a code. If the node asks for the module
 // (HaveModule is false), the device sends Module chunks. The acknowledgement in the header of a Hello that resumes,
-// and in the Welcome that accepts it, says from where the other side sends again.
+// and in the Welcome that accepts it, says from where the other side sends again. A device that was here before may send
+// its first offload right behind its Hello (Early).
 //
 // An offload goes Migrate, Pages..., PagesEnd; then HomeCall and HomeResult in turn, Output, Credit and Note as they come up;
 // then Reintegrate, Pages..., PagesEnd; then Commit or Cancel. Refuse answers what a side will not do. After a failed attempt Sync asks
@@ -44,7 +45,7 @@ import (
 )
 
 // Version is the version of this language; both sides must have the same.
-const Version = 1
+const Version = 2
 
 // Bounds of frames and messages.
 const (

@@ -115,7 +115,15 @@ func (in *instance) Close(ctx context.Context) error {
 func (in *instance) Memory() *linmem.Memory { return in.mem }
 
 // Grow implements engine.Instance.
-func (in *instance) Grow(delta uint32) (uint32, bool) {
+func (in *instance) Grow(delta uint32) (old uint32, ok bool) {
+	defer func() {
+		if r := recover(); r != nil {
+			if e, withheld := r.(*hostError); !withheld || e.err != engine.ErrMemory {
+				panic(r)
+			}
+			old, ok = 0, false
+		}
+	}()
 	if in.closed || in.mem == nil || in.mod == nil {
 		return 0, false
 	}

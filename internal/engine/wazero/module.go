@@ -263,6 +263,9 @@ type memory struct {
 func (m *memory) Reallocate(size uint64) []byte {
 	if m.in.mem != nil {
 		if !m.in.mem.Grow(size) {
+			if m.in.mem.Withheld(size) {
+				panic(&hostError{engine.ErrMemory})
+			}
 			return nil
 		}
 		return m.in.mem.Bytes()

@@ -34,6 +34,8 @@ type Hello struct {
 	MemoryMax     uint64                 `protobuf:"varint,9,opt,name=memory_max,json=memoryMax,proto3" json:"memory_max,omitempty"`
 	Resume        bool                   `protobuf:"varint,10,opt,name=resume,proto3" json:"resume,omitempty"`
 	Candidates    []uint32               `protobuf:"varint,11,rep,packed,name=candidates,proto3" json:"candidates,omitempty"`
+	Early         bool                   `protobuf:"varint,12,opt,name=early,proto3" json:"early,omitempty"`
+	VirtualClock  bool                   `protobuf:"varint,13,opt,name=virtual_clock,json=virtualClock,proto3" json:"virtual_clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -143,6 +145,20 @@ func (x *Hello) GetCandidates() []uint32 {
 		return x.Candidates
 	}
 	return nil
+}
+
+func (x *Hello) GetEarly() bool {
+	if x != nil {
+		return x.Early
+	}
+	return false
+}
+
+func (x *Hello) GetVirtualClock() bool {
+	if x != nil {
+		return x.VirtualClock
+	}
+	return false
 }
 
 type Welcome struct {
@@ -1323,7 +1339,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\x0fclonecloud.wire\"\x9e\x02\n" +
+	"wire.proto\x12\x0fclonecloud.wire\"\xd9\x02\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06module\x18\x02 \x01(\fR\x06module\x12\x18\n" +
@@ -1339,7 +1355,9 @@ const file_wire_proto_rawDesc = "" +
 	" \x01(\bR\x06resume\x12\x1e\n" +
 	"\n" +
 	"candidates\x18\v \x03(\rR\n" +
-	"candidates\"\xba\x01\n" +
+	"candidates\x12\x14\n" +
+	"\x05early\x18\f \x01(\bR\x05early\x12#\n" +
+	"\rvirtual_clock\x18\r \x01(\bR\fvirtualClock\"\xba\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x12\x1f\n" +
