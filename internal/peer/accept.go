@@ -27,9 +27,9 @@ type Acceptor struct {
 }
 
 // Accept takes a link whose first frame is yet to come. It blocks until that is answered; whoever says nothing is
-// not waited for longer than Config.Dead.
+// not waited for longer than Config.Greeting.
 func (a *Acceptor) Accept(ctx context.Context, l link.Link) error {
-	ctx, stop := context.WithTimeout(ctx, a.Config.withDefaults().Dead)
+	ctx, stop := context.WithTimeout(ctx, a.Config.withDefaults().Greeting)
 	defer stop()
 	f, err := l.Recv(ctx)
 	if err != nil {

@@ -13,22 +13,25 @@ import (
 // attached is an endpoint's use of one link.
 type attached struct {
 	link   link.Link
-	try    link.TrySender  // the same, nil if it cannot tell
-	ctx    context.Context // ends when the link is given up
+	try    link.TrySender   // the same, nil if it cannot tell
+	batch  link.BatchSender // the same, nil if it takes one frame at a time
+	rated  link.Rated       // the same, nil if it does not care
+	ctx    context.Context  // ends when the link is given up
 	cancel context.CancelFunc
 
 	// Guarded by Endpoint.mu:
 
-	queue [][]byte      // frames to write, in order
-	extra [][]byte      // frames that may overtake those of queue
-	busy  bool          // some goroutine writes
-	quiet chan struct{} // closed while nothing is left to write, else open
-	full  bool          // the reader waits for the receiver
-	heard time.Time
-	wrote time.Time
-	sent  uint64 // the highest number written
-	beat  *time.Timer
-	ping  struct {
+	queue  [][]byte      // frames to write, in order
+	extra  [][]byte      // frames that may overtake those of queue
+	busy   bool          // some goroutine writes
+	quiet  chan struct{} // closed while nothing is left to write, else open
+	full   bool          // the reader waits for the receiver
+	heard  time.Time
+	beaten time.Time // when pulse last ran
+	wrote  time.Time
+	sent   uint64 // the highest number written
+	beat   *time.Timer
+	ping   struct {
 		open   bool // no answer yet
 		loaded bool // by what was on the way: no measure of the round trip
 		stamp  uint64
@@ -53,8 +56,10 @@ var (
 // attach makes l the current link: hello is written first, then what resume (nil: nothing) gives.
 func (e *Endpoint) attach(l link.Link, resume func() ([][]byte, error), hello ...[]byte) error {
 	now := time.Now()
-	a := &attached{link: l, heard: now, wrote: now, queue: hello, quiet: closed}
+	a := &attached{link: l, heard: now, beaten: now, wrote: now, queue: hello, quiet: closed}
 	a.try, _ = l.(link.TrySender)
+	a.batch, _ = l.(link.BatchSender)
+	a.rated, _ = l.(link.Rated)
 	e.mu.Lock()
 	err := e.err
 	if err == nil && resume != nil {
@@ -106,7 +111,7 @@ func (e *Endpoint) broken(a *attached, err error) {
 	e.current = nil
 	e.links++
 	links := e.links
-	e.grace = time.AfterFunc(e.cfg.Grace, func() {
+	e.grace = keepVigil(e.cfg.Grace, func() {
 		e.mu.Lock()
 		back := e.links != links
 		e.mu.Unlock()
@@ -119,10 +124,12 @@ func (e *Endpoint) broken(a *attached, err error) {
 	}
 }
 
-// Bounds of what is written on a caller's goroutine.
+// Bounds of what is written on a caller's goroutine, and of what goes into one write.
 const (
 	inlineFrames = 4
 	inlineBytes  = 16 << 10
+	batchFrames  = 64
+	batchBytes   = 128 << 10
 )
 
 // flush writes what is queued, or sees to it that another goroutine does. Preconditions: e.mu is held; flush releases
@@ -135,6 +142,10 @@ func (e *Endpoint) flush(a *attached) {
 	a.busy = true
 	if a.quiet == closed {
 		a.quiet = make(chan struct{})
+	}
+	if a.batch != nil {
+		e.flushBatch(a)
+		return
 	}
 	for n := 0; ; n++ {
 		f := e.next(a)
@@ -159,6 +170,62 @@ func (e *Endpoint) flush(a *attached) {
 		}
 		e.mu.Lock()
 	}
+}
+
+// flushBatch is flush for links that take many frames at once. Where little is on the way the system has room for what
+// is queued, and the caller writes it. Preconditions: e.mu is held, a.busy; it releases e.mu.
+func (e *Endpoint) flushBatch(a *attached) {
+	frames := e.nextBatch(a)
+	inline := e.queued-e.arrived <= inlineBytes
+	e.mu.Unlock()
+	if frames == nil {
+		return
+	}
+	if !inline {
+		go e.writeBatch(a, frames)
+		return
+	}
+	if err := a.batch.SendBatch(a.ctx, frames); err != nil {
+		e.lastWords(a, err)
+		return
+	}
+	e.mu.Lock()
+	frames = e.nextBatch(a)
+	e.mu.Unlock()
+	if frames != nil {
+		go e.writeBatch(a, frames)
+	}
+}
+
+// writeBatch writes frames and what is queued behind them, and ends.
+func (e *Endpoint) writeBatch(a *attached, frames [][]byte) {
+	for frames != nil {
+		if err := a.batch.SendBatch(a.ctx, frames); err != nil {
+			e.lastWords(a, err)
+			return
+		}
+		e.mu.Lock()
+		frames = e.nextBatch(a)
+		e.mu.Unlock()
+	}
+}
+
+// nextBatch is next for several frames; nil: there are none, and the writer's turn has ended. Preconditions: e.mu is
+// held, a.busy.
+func (e *Endpoint) nextBatch(a *attached) [][]byte {
+	var frames [][]byte
+	for bytes := 0; len(frames) < batchFrames && bytes < batchBytes; {
+		if len(frames) > 0 && len(a.extra) == 0 && len(a.queue) == 0 {
+			break // an acknowledgement that is due goes with the next, or alone
+		}
+		f := e.next(a)
+		if f == nil {
+			break
+		}
+		bytes += len(f)
+		frames = append(frames, f)
+	}
+	return frames
 }
 
 // write writes f and what is queued behind it, and ends.
@@ -219,9 +286,10 @@ func (e *Endpoint) pulse(a *attached) {
 		return
 	}
 	now := time.Now()
-	if a.full {
-		a.heard = now // silence is ours, not the link's
+	if a.full || now.Sub(a.beaten) > 2*e.cfg.Heartbeat {
+		a.heard = now // silence is ours, not the link's: nobody received, or this process did not run
 	}
+	a.beaten = now
 	silent := now.Sub(a.heard)
 	if silent >= e.cfg.Dead {
 		e.mu.Unlock()
@@ -304,7 +372,14 @@ func (e *Endpoint) take(a *attached, f []byte) error {
 		write = true
 	case *wire.Pong:
 		err = e.answered(a, m.Stamp)
-	case *wire.Hello, *wire.Welcome:
+	case *wire.Welcome:
+		if e.greeted == nil || e.welcome != nil {
+			err = errAgain
+			break
+		}
+		e.welcome = m
+		close(e.greeted)
+	case *wire.Hello:
 		err = errAgain
 	case *wire.Bye:
 		e.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 // session, which must be new.
 func Dial(ctx context.Context, dial link.Dialer, hello wire.Hello, cfg Config) (*Endpoint, *wire.Welcome, error) {
 	e := newEndpoint(cfg)
-	try, stop := context.WithTimeout(ctx, e.cfg.Dead)
+	try, stop := context.WithTimeout(ctx, e.cfg.Greeting)
 	defer stop()
 	g, err := greet(try, dial, &hello, 0)
 	if err != nil {
@@ -29,6 +29,48 @@ func Dial(ctx context.Context, dial link.Dialer, hello wire.Hello, cfg Config) (
 		return nil, nil, err
 	}
 	return e, g.welcome, nil
+}
+
+// DialEarly is Dial for a device that goes on without waiting for Welcome, which saves a round trip: it knows the answer
+// from an earlier conversation. Should it be another one, Welcome says so or the conversation ends. hello is marked.
+func DialEarly(ctx context.Context, dial link.Dialer, hello wire.Hello, cfg Config) (*Endpoint, error) {
+	e := newEndpoint(cfg)
+	hello.Early = true
+	f, err := wire.Encode(0, 0, &hello)
+	if err != nil {
+		e.over()
+		return nil, fmt.Errorf("greet: %w", err)
+	}
+	try, stop := context.WithTimeout(ctx, e.cfg.Greeting)
+	defer stop()
+	l, err := dial(try)
+	if err != nil {
+		e.over()
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	if t, ok := l.(link.Timed); ok {
+		e.sample(t.RTT())
+	}
+	hello.Resume, hello.Early = true, false
+	e.redo = func() { e.redial(dial, hello) }
+	e.greeted = make(chan struct{})
+	if err := e.attach(l, nil, f); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// Welcome waits for the answer to the Hello of DialEarly.
+func (e *Endpoint) Welcome(ctx context.Context) (*wire.Welcome, error) {
+	select {
+	case <-e.greeted:
+		return e.welcome, nil
+	case <-e.life.Done():
+		return nil, e.Err()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
 // greeting is a link over which the node has answered.
@@ -92,7 +134,7 @@ const (
 func (e *Endpoint) redial(dial link.Dialer, hello wire.Hello) {
 	e.mu.Lock()
 	// A greeting that is lost on the way must not use up the grace.
-	patience := min(e.cfg.Dead, max(e.cfg.Grace/4, 4*e.rtt))
+	patience := min(e.cfg.Greeting, max(e.cfg.Grace/4, 8*e.rtt)) // TCP, TLS and the greeting take a round trip each
 	e.mu.Unlock()
 	for wait := firstWait; ; wait = min(2*wait, lastWait, e.cfg.Grace/10) {
 		err := e.goOn(dial, &hello, patience)

@@ -7,8 +7,9 @@
 // Received messages queue in order for the receiver; while it does not receive, the link fills up and the other
 // side's Send waits, but neither side takes that for a broken link.
 //
-// Each side says something at least once in a Heartbeat, so that silence means a broken link. A frame that a link
-// loses without a word is noticed as well: the answer to a ping tells what had arrived before it.
+// Each side says something at least once in a Heartbeat, so that silence means a broken link; any byte of a frame counts
+// as a word. A frame that a link loses without a word is noticed as well: the answer to a ping tells what had arrived
+// before it. Time in which this process did not run, because the machine slept or it was stopped, is nobody's silence.
 package peer
 
 import (
@@ -29,8 +30,11 @@ type Config struct {
 	Grace time.Duration
 	// Heartbeat is after how much silence a Ping is sent. Default 2 s.
 	Heartbeat time.Duration
-	// Dead is after how much silence a link counts as broken, and how long a greeting may take. Default 4 heartbeats.
+	// Dead is after how much silence a link counts as broken. Default 4 heartbeats. A node may leave that to its operating
+	// system, which answers for a device that is stopped: then it is long.
 	Dead time.Duration
+	// Greeting is how long it may take until both sides have said who they are. Default 10 s, or Dead if that is less.
+	Greeting time.Duration
 	// Session bounds what is kept for sending again.
 	Session wire.SessionConfig
 }
@@ -44,6 +48,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Dead <= 0 {
 		c.Dead = 4 * c.Heartbeat
+	}
+	if c.Greeting <= 0 {
+		c.Greeting = min(10*time.Second, c.Dead)
 	}
 	return c
 }
@@ -102,7 +109,11 @@ type Endpoint struct {
 	rtt     time.Duration  // guarded by mu; smoothed
 	least   time.Duration  // guarded by mu; the shortest
 	links   int            // guarded by mu; counts changes of current
-	grace   *time.Timer    // guarded by mu; runs between links
+	grace   *vigil         // guarded by mu; runs between links
+	rate    rate           // guarded by mu
+	later   *time.Timer    // guarded by mu; writes what Queue left
+	greeted chan struct{}  // closed when welcome is there; nil: the conversation began with it
+	welcome *wire.Welcome  // guarded by mu until greeted is closed
 }
 
 // Traffic counts what went over the links, frames sent again included.
@@ -121,7 +132,16 @@ func newEndpoint(cfg Config) *Endpoint {
 }
 
 // Send queues a message. It waits while too much is unacknowledged. The message's bytes are copied.
-func (e *Endpoint) Send(ctx context.Context, m wire.Message) error {
+func (e *Endpoint) Send(ctx context.Context, m wire.Message) error { return e.send(ctx, m, true) }
+
+// Queue is Send for a message that others follow at once: it may go out together with the next, which spares the
+// system a call and the other side an awakening. It waits for no more than lag.
+func (e *Endpoint) Queue(ctx context.Context, m wire.Message) error { return e.send(ctx, m, false) }
+
+// lag is how long a queued message waits for others to go with it.
+const lag = 2 * time.Millisecond
+
+func (e *Endpoint) send(ctx context.Context, m wire.Message, now bool) error {
 	for {
 		e.mu.Lock()
 		if e.err != nil {
@@ -130,15 +150,22 @@ func (e *Endpoint) Send(ctx context.Context, m wire.Message) error {
 		}
 		frames, err := e.session.Send(m)
 		if err == nil {
+			e.rate.begin(e.queued == e.arrived)
 			for _, f := range frames {
 				e.queued += uint64(len(f))
 			}
-			if a := e.current; a != nil {
-				a.queue = append(a.queue, frames...)
-				e.flush(a)
+			a := e.current
+			if a == nil {
+				e.mu.Unlock()
 				return nil
 			}
-			e.mu.Unlock()
+			a.queue = append(a.queue, frames...)
+			if !now && a.batch != nil && e.queued-e.arrived < inlineBytes {
+				e.flushLater()
+				e.mu.Unlock()
+				return nil
+			}
+			e.flush(a)
 			return nil
 		}
 		room := e.room
@@ -153,6 +180,22 @@ func (e *Endpoint) Send(ctx context.Context, m wire.Message) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// flushLater sees to it that what is queued goes out soon. Preconditions: e.mu is held.
+func (e *Endpoint) flushLater() {
+	if e.later != nil {
+		e.later.Reset(lag)
+		return
+	}
+	e.later = time.AfterFunc(lag, func() {
+		e.mu.Lock()
+		if a := e.current; a != nil && len(a.queue) > 0 {
+			e.flush(a)
+			return
+		}
+		e.mu.Unlock()
+	})
 }
 
 // inboxLimit is how many messages may wait for the receiver before the link is left to fill up.
@@ -245,7 +288,11 @@ func (e *Endpoint) Delivered() (uint64, time.Time) {
 // acknowledged notes that the other side has received more. Preconditions: e.mu is held.
 func (e *Endpoint) acknowledged() {
 	_, waiting := e.session.Waiting()
-	e.arrived, e.arrival = e.queued-uint64(waiting), time.Now()
+	arrived, now := e.queued-uint64(waiting), time.Now()
+	if e.rate.acknowledged(now, arrived-e.arrived, waiting > 0) && e.current != nil && e.current.rated != nil {
+		e.current.rated.SetRate(e.rate.perSecond, e.rtt)
+	}
+	e.arrived, e.arrival = arrived, now
 	close(e.room)
 	e.room = make(chan struct{})
 }
@@ -296,6 +343,9 @@ func (e *Endpoint) end(err error) {
 	e.current = nil
 	if e.grace != nil {
 		e.grace.Stop()
+	}
+	if e.later != nil {
+		e.later.Stop()
 	}
 	e.mu.Unlock()
 	e.over()

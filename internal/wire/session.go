@@ -11,7 +11,7 @@ type SessionConfig struct {
 	// A message larger than MaxBytes may be sent when nothing else waits.
 	MaxFrames int
 	MaxBytes  int
-	// AckBytes and AckFrames are how much may be received before an acknowledgement is due. Defaults: 256 KiB and 32.
+	// AckBytes and AckFrames are how much may be received before an acknowledgement is due. Defaults: 64 KiB and 32.
 	AckBytes  int
 	AckFrames int
 }
@@ -24,7 +24,7 @@ func (c SessionConfig) withDefaults() SessionConfig {
 		c.MaxBytes = 8 << 20
 	}
 	if c.AckBytes <= 0 {
-		c.AckBytes = 256 << 10
+		c.AckBytes = 64 << 10
 	}
 	if c.AckFrames <= 0 {
 		c.AckFrames = 32
