@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,13 @@ type Cloud struct {
 	Hello wire.Hello
 	// Module is the original module.
 	Module []byte
+	// Known is what an earlier run with this program has learned of the cloud; nil: nothing.
+	Known *Known
+	// Alike says that the code here is such that it behaves the same only on clones with the same engine and
+	// architecture; others are refused.
+	Alike bool
+	// MaxModule is the size up to which the module is uploaded; 0: any.
+	MaxModule uint64
 	// Log is told, in one line each, what a person may want to know. Any goroutine may call it, one at a time.
 	Log func(format string, args ...any)
 
@@ -37,6 +45,7 @@ type Cloud struct {
 	err     error         // guarded by mu; why there will be no more
 	rate    float64       // guarded by mu; bytes per second, 0: not measured
 	told    bool          // guarded by mu; of a first trouble
+	learned *Known        // guarded by mu
 	past    traffic       // guarded by mu; of conversations that have ended
 }
 
@@ -45,12 +54,51 @@ type traffic struct {
 	resumed  int
 }
 
-// conn is a conversation with a clone that is ready to run.
+// Known is what a device knows of a cloud from earlier runs.
+type Known struct {
+	Engine, Arch string
+	// Warm says that the program's code is in place there: the first offload need not wait for an answer.
+	Warm bool
+	// Rate is in bytes per second, 0 if it was not measured.
+	Rate float64
+}
+
+// ErrHopeless marks errors of a Dialer which another attempt would end with again.
+var ErrHopeless = errors.New("no use trying again")
+
+// conn is a conversation with a clone that is ready to run, or will be by the time that it has an offload.
 type conn struct {
 	end    *peer.Endpoint
 	state  delta.ID // where the clone stood when it became ready
 	engine string
 	arch   string
+	// early says that the clone's word that it is ready is yet to come. The guest's goroutine alone uses it.
+	early bool
+}
+
+// recv returns the next message but for that word.
+func (n *conn) recv(ctx context.Context, initial delta.ID) (wire.Message, error) {
+	m, err := n.end.Recv(ctx)
+	if err != nil || !n.early {
+		return m, err
+	}
+	n.early = false
+	if err := isReady(m, initial); err != nil {
+		return nil, err
+	}
+	return n.end.Recv(ctx)
+}
+
+// isReady judges what a clone says first.
+func isReady(m wire.Message, initial delta.ID) error {
+	s, ok := m.(*wire.SyncState)
+	if !ok {
+		return distrust("%v before it is ready", m.Type())
+	}
+	if s.State != wire.ID(initial) || len(s.Written) > 0 {
+		return distrust("it does not begin with the module's initial state")
+	}
+	return nil
 }
 
 // Start begins to make a clone ready.
@@ -75,6 +123,21 @@ func (c *Cloud) Close() {
 // keep makes one conversation after another.
 func (c *Cloud) keep(ctx context.Context) {
 	const short, long = 20 * time.Millisecond, 10 * time.Second
+	if c.Known != nil {
+		c.measuredRate(c.Known.Rate)
+		if c.Known.Warm {
+			ready, err := c.converseEarly(ctx)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case permanent(err):
+				c.giveUp(err)
+				return
+			case ready && !refusedWith(err, wire.CodeUnknown):
+				c.trouble(true, err)
+			}
+		}
+	}
 	for wait := short; ctx.Err() == nil; {
 		ready, err := c.converse(ctx)
 		if ctx.Err() != nil {
@@ -99,9 +162,13 @@ func (c *Cloud) keep(ctx context.Context) {
 
 // permanent tells whether another conversation would end as this one did.
 func permanent(err error) bool {
+	return refusedWith(err, wire.CodeVersion, wire.CodeUnsupported, wire.CodeDenied) || errors.Is(err, errDistrust) ||
+		errors.Is(err, wire.ErrProtocol) || errors.Is(err, ErrHopeless)
+}
+
+func refusedWith(err error, codes ...wire.Code) bool {
 	var refused *peer.RefusedError
-	return errors.As(err, &refused) && (refused.Code == wire.CodeVersion || refused.Code == wire.CodeUnsupported) ||
-		errors.Is(err, errDistrust) || errors.Is(err, wire.ErrProtocol)
+	return errors.As(err, &refused) && slices.Contains(codes, refused.Code)
 }
 
 // errDistrust marks what only a faulty or lying clone does. It ends all dealings with its cloud.
@@ -196,7 +263,9 @@ func (c *Cloud) drop(n *conn, err error) {
 	}
 	c.mu.Unlock()
 	if !permanent(err) {
-		c.trouble(true, err)
+		if !n.early || !refusedWith(err, wire.CodeUnknown) {
+			c.trouble(true, err)
+		}
 		n.end.Close()
 		return
 	}
@@ -215,17 +284,10 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	defer func() {
-		end.Close()
-		t := end.Traffic()
-		c.mu.Lock()
-		c.past.up += t.Sent
-		c.past.down += t.Received
-		c.past.resumed += end.Resumed()
-		c.mu.Unlock()
-	}()
-	stop := context.AfterFunc(ctx, func() { end.Close() })
-	defer stop()
+	defer c.close(ctx, end)()
+	if err := c.acceptable(welcome); err != nil {
+		return false, err
+	}
 	start := time.Now()
 	if !welcome.HaveModule {
 		if err := c.upload(ctx, end); err != nil {
@@ -236,30 +298,108 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	s, ok := m.(*wire.SyncState)
-	if !ok {
-		return false, distrust("%v before it is ready", m.Type())
-	}
-	if s.State != wire.ID(migrate.InitialID(c.Hello.Module)) || len(s.Written) > 0 {
-		return false, distrust("it does not begin with the module's initial state")
+	initial := migrate.InitialID(c.Hello.Module)
+	if err := isReady(m, initial); err != nil {
+		return false, err
 	}
 	bytes, at := end.Delivered()
 	c.measured(bytes, at.Sub(start))
-	c.publish(&conn{end: end, state: s.State, engine: welcome.Engine, arch: welcome.Arch}, nil)
+	return true, c.use(ctx, &conn{end: end, state: initial, engine: welcome.Engine, arch: welcome.Arch}, false)
+}
+
+// converseEarly is converse with a node that is known to have the program's code in place.
+func (c *Cloud) converseEarly(ctx context.Context) (bool, error) {
+	hello := c.Hello
+	if _, err := rand.Read(hello.Session[:]); err != nil {
+		return false, err
+	}
+	end, err := peer.DialEarly(ctx, c.Dial, hello, c.Peer)
+	if err != nil {
+		return false, err
+	}
+	defer c.close(ctx, end)()
+	go func() {
+		w, err := end.Welcome(ctx)
+		if err != nil {
+			return
+		}
+		if err := c.acceptable(w); err != nil || !w.HaveModule || w.Engine != c.Known.Engine || w.Arch != c.Known.Arch {
+			end.Refuse(wire.CodeUnknown, "not what it was in an earlier run")
+			return
+		}
+		c.learn(w.Engine, w.Arch)
+	}()
+	n := &conn{end: end, state: migrate.InitialID(c.Hello.Module), engine: c.Known.Engine, arch: c.Known.Arch, early: true}
+	return true, c.use(ctx, n, true)
+}
+
+// acceptable refuses clones on which the program could behave otherwise.
+func (c *Cloud) acceptable(w *wire.Welcome) error {
+	if c.Alike && (w.Engine != c.Hello.Engine || w.Arch != c.Hello.Arch) {
+		c.learn(w.Engine, w.Arch) // the next run will prepare for it
+		return &peer.RefusedError{Code: wire.CodeUnsupported, Text: fmt.Sprintf("the cloud has become another (%s %s); the next run can use it", w.Engine, w.Arch)}
+	}
+	return nil
+}
+
+// close returns what ends a conversation, and takes its traffic into the totals.
+func (c *Cloud) close(ctx context.Context, end *peer.Endpoint) func() {
+	stop := context.AfterFunc(ctx, func() { end.Close() })
+	return func() {
+		stop()
+		end.Close()
+		t := end.Traffic()
+		c.mu.Lock()
+		c.past.up += t.Sent
+		c.past.down += t.Received
+		c.past.resumed += end.Resumed()
+		c.mu.Unlock()
+	}
+}
+
+// use makes n the conversation in use until it ends.
+func (c *Cloud) use(ctx context.Context, n *conn, early bool) (err error) {
+	if !early {
+		c.learn(n.engine, n.arch)
+	}
+	c.publish(n, nil)
 	select {
-	case <-end.Done():
-		err = end.Err()
+	case <-n.end.Done():
+		err = n.end.Err()
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
 	c.mu.Lock()
 	c.conn = nil
 	c.mu.Unlock()
-	return true, err
+	return err
+}
+
+// learn keeps what the next run may want to know.
+func (c *Cloud) learn(engine, arch string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.learned = &Known{Engine: engine, Arch: arch, Warm: true}
+}
+
+// Learned is what a later run with this program may know of the cloud, nil if no conversation came about.
+func (c *Cloud) Learned() *Known {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.learned == nil {
+		return nil
+	}
+	k := *c.learned
+	k.Rate = c.rate
+	k.Warm = k.Warm && c.err == nil
+	return &k
 }
 
 func (c *Cloud) upload(ctx context.Context, end *peer.Endpoint) error {
 	total := uint64(len(c.Module))
+	if c.MaxModule > 0 && total > c.MaxModule {
+		return fmt.Errorf("%w: the module has %d bytes, and %d may be uploaded", ErrHopeless, total, c.MaxModule)
+	}
 	for at := uint64(0); at < total; {
 		n := min(total-at, wire.MaxData)
 		err := end.Send(ctx, &wire.Module{Total: total, Offset: at, Data: c.Module[at : at+n]})
@@ -276,7 +416,13 @@ func (c *Cloud) measured(bytes uint64, took time.Duration) {
 	if bytes < 64<<10 || took <= 0 {
 		return
 	}
-	r := float64(bytes) / took.Seconds()
+	c.measuredRate(float64(bytes) / took.Seconds())
+}
+
+func (c *Cloud) measuredRate(r float64) {
+	if r <= 0 {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.rate == 0 {

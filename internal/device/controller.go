@@ -32,7 +32,10 @@ type Limits struct {
 	// ever. Default 6 h.
 	Silence   time.Duration
 	DownPages uint32 // pages that come back; default: all of the memory
-	Journal   migrate.JournalConfig
+	// Upload bounds the bytes that one run sends, module, state and answers included. Default: none. What is on the way
+	// when the limit is reached is given up.
+	Upload  uint64
+	Journal migrate.JournalConfig
 }
 
 func (l Limits) withDefaults() Limits {
@@ -63,13 +66,20 @@ type Config struct {
 	Compress bool
 	// Trace is told of each decision and what became of it, in one line. Default: nothing.
 	Trace func(format string, args ...any)
+	// Private is what never leaves the device.
+	Private Private
+	// Audit is told, in one line each, what of the device's files and streams a clone was given. Default: nothing.
+	Audit func(format string, args ...any)
+	// Away is called when an offload has taken a while, and what it returns when it has ended; so that a program that
+	// waits can be interrupted. Optional.
+	Away func() (back func())
 }
 
 // Controller drives the offloads of one process. All methods run on the goroutine that runs the guest.
 type Controller struct {
 	cfg    Config
 	proc   *migrate.Process
-	real   wasi.System // without the journal
+	out    *outside // the real System, without the journal
 	replay *migrate.Replayer
 	start  time.Time
 	report Report
@@ -82,6 +92,7 @@ type Controller struct {
 	resync    bool // the last attempt failed: ask the clone where it stands
 	waited    bool
 	told      bool // that a journal was full
+	here      bool // nothing leaves any more
 
 	offloads uint64
 	frames   []frame       // the calls that run here, innermost last
@@ -104,9 +115,12 @@ func New(cfg Config) *Controller {
 	if cfg.Trace == nil {
 		cfg.Trace = func(string, ...any) {}
 	}
-	real := cfg.Hosts.System(cfg.Local)
+	if cfg.Audit == nil {
+		cfg.Audit = func(string, ...any) {}
+	}
+	out := newOutside(cfg.Hosts.System(cfg.Local), cfg.Local, cfg.Private)
 	return &Controller{
-		cfg: cfg, real: real, replay: &migrate.Replayer{Real: real},
+		cfg: cfg, out: out, replay: &migrate.Replayer{Real: out},
 		pending: &linmem.PageSet{}, ever: &linmem.PageSet{}, shadow: delta.NewShadow(shadowBytes),
 	}
 }
@@ -170,6 +184,11 @@ func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 		f.Kept[handedBack]++
 		return rewrite.EnterPlain
 	}
+	if why := c.stays(); why != "" {
+		f.Kept["kept local"]++
+		c.settleHere(why)
+		return rewrite.EnterPlain
+	}
 	if n := c.cfg.Cloud.ready(); n != nil || !c.waited && c.cfg.Wait > 0 {
 		if n == nil {
 			begin := time.Now()
@@ -184,6 +203,10 @@ func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 	now := c.now()
 	for _, d := range c.cfg.Policy.Rearm(now) {
 		c.proc.Arm(d, true)
+	}
+	if c.conn != nil && !c.mayUpload(uint64(c.pending.Len())*delta.PageSize) {
+		f.Kept["upload limit"]++
+		return c.local(id)
 	}
 	s := Situation{Now: now, Ready: c.conn != nil, Depth: len(c.frames)}
 	if c.conn != nil {

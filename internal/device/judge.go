@@ -130,6 +130,11 @@ func (t *trip) checkWASI(b []byte) (*wasi.State, error) {
 	if err := after.UnmarshalBinary(b); err != nil {
 		return nil, distrust("wasi state: %w", err)
 	}
+	if env := t.c.cfg.Private.public(before.Env); len(env) != len(before.Env) {
+		sent := *before
+		sent.Env = env
+		before = &sent
+	}
 	if err := wasi.CheckReturned(before, after, t.c.cfg.Local.Issued); err != nil {
 		return nil, distrust("wasi state: %w", err)
 	}

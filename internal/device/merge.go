@@ -91,6 +91,7 @@ func (t *trip) apply(ctx context.Context, m *wire.Reintegrate, staged *migrate.S
 	if c.proc.Mem != nil {
 		staged.Apply(c.proc.Mem.Bytes())
 	}
+	w.Env = c.proc.WASI.State.Env // what stays was not sent
 	if err := c.proc.Apply(ctx, &m.Image, w); err != nil {
 		return fmt.Errorf("BUG: merge: %w", err)
 	}
@@ -107,7 +108,7 @@ func (t *trip) apply(ctx context.Context, m *wire.Reintegrate, staged *migrate.S
 	}
 	c.confirmed = staged.Next
 	c.pending.Clear()
-	if err := t.send(ctx)(&wire.Commit{Offload: t.attempt.Offload, Attempt: t.attempt.Number, State: staged.Next}); err != nil {
+	if err := t.c.conn.end.Queue(ctx, &wire.Commit{Offload: t.attempt.Offload, Attempt: t.attempt.Number, State: staged.Next}); err != nil {
 		c.cfg.Cloud.drop(c.conn, err) // the merge stands; another clone begins from the initial image
 	}
 	return nil
@@ -122,7 +123,7 @@ func (c *Controller) closeUnused(ctx context.Context) {
 	for _, h := range c.cfg.Local.Handles() {
 		if !used[h] {
 			// An error of a close is nobody's any more: on the clone it had succeeded.
-			_ = c.real.Do(ctx, &wasi.Request{Op: wasi.OpClose, Handle: h}, &wasi.Response{})
+			_ = c.out.Do(ctx, &wasi.Request{Op: wasi.OpClose, Handle: h}, &wasi.Response{})
 		}
 	}
 }

@@ -72,8 +72,11 @@ func (t *trip) recv(ctx context.Context) (wire.Message, error) {
 			return nil, err
 		}
 		wait, stop := context.WithTimeout(ctx, tick)
-		m, err := t.c.conn.end.Recv(wait)
+		m, err := t.c.conn.recv(wait, t.c.initial())
 		stop()
+		if err != nil && t.back == nil && t.c.cfg.Away != nil {
+			t.back = t.c.cfg.Away()
+		}
 		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 			return m, err
 		}
@@ -134,6 +137,9 @@ func (t *trip) homeCall(ctx context.Context, m *wire.HomeCall) error {
 	if err := t.allowed(&req); err != nil {
 		return err
 	}
+	if what := t.c.out.touches(&req); what != "" {
+		return fmt.Errorf("%w: %s", errPrivate, what)
+	}
 	if !t.answered.IsZero() {
 		t.turn = min(t.turn, time.Since(t.answered))
 	}
@@ -143,6 +149,12 @@ func (t *trip) homeCall(ctx context.Context, m *wire.HomeCall) error {
 		return err
 	}
 	t.answered = time.Now()
+	if what := t.c.out.name(&req); what != "" || req.Path != "" {
+		t.c.cfg.Audit("%s: %v of %q for the clone, %d bytes", name(t.cand), req.Op, what, len(response))
+	}
+	if !t.c.mayUpload(uint64(len(response))) {
+		return errUpload
+	}
 	return answer(response)
 }
 
@@ -156,7 +168,7 @@ func (t *trip) waiting() time.Duration {
 func (t *trip) carryOut(ctx context.Context, req *wasi.Request) ([]byte, error) {
 	begin := time.Now()
 	var resp wasi.Response
-	err := wasi.Serve(ctx, t.c.real, req, &resp)
+	err := wasi.Serve(ctx, t.c.out, req, &resp)
 	t.serving += time.Since(begin)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errGuest, err)

@@ -38,6 +38,7 @@ type trip struct {
 	up, down                 uint64
 	pagesUp, pagesDown       uint64
 	homeCalls                int
+	back                     func()        // of Config.Away
 	answered                 time.Time     // the last home call
 	turn                     time.Duration // the shortest from an answer to the next call
 }
@@ -67,6 +68,11 @@ func (t *trip) run(ctx context.Context, args []uint64) error {
 	t.journal = migrate.NewJournal(t.c.cfg.Limits.Journal)
 	t.credit = wire.CreditReceiver{Window: migrate.OutputWindow}
 	t.credit.Initial()
+	defer func() {
+		if t.back != nil {
+			t.back()
+		}
+	}()
 	err := t.depart(ctx, args)
 	if err == nil {
 		err = t.serve(ctx)
@@ -110,6 +116,12 @@ func (t *trip) fail(ctx context.Context, err error) error {
 	case errors.Is(err, errOverdue):
 		cancel(wire.CancelOvertaken)
 		return &fallback{"overtaken", err}
+	case errors.Is(err, errPrivate):
+		cancel(wire.CancelOvertaken)
+		return &fallback{"kept local", err}
+	case errors.Is(err, errUpload):
+		cancel(wire.CancelOvertaken)
+		return &fallback{"upload limit", err}
 	case errors.Is(err, errOutput):
 		cancel(wire.CancelOutput)
 		return &fallback{"output failed", err}
@@ -139,12 +151,18 @@ var (
 	errSilent = errors.New("the clone is silent")
 )
 
-// send returns what sends a message, and waits for room no longer than until the trip is overdue.
+// send returns what sends a message, and waits for room no longer than until the trip is overdue. Of state, only the end
+// is written at once.
 func (t *trip) send(ctx context.Context) func(wire.Message) error {
 	return func(m wire.Message) error {
+		send := t.c.conn.end.Send
+		switch m.(type) {
+		case *wire.Migrate, *wire.Pages:
+			send = t.c.conn.end.Queue
+		}
 		for {
 			wait, stop := context.WithTimeout(ctx, tick)
-			err := t.c.conn.end.Send(wait, m)
+			err := send(wait, m)
 			stop()
 			if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 				return err
@@ -169,7 +187,10 @@ func (t *trip) depart(ctx context.Context, args []uint64) error {
 		}
 	}
 	c.cfg.Local.Stamp(c.proc.WASI.State)
+	env := c.proc.WASI.State.Env
+	c.proc.WASI.State.Env = c.cfg.Private.public(env)
 	img, err := c.proc.Capture(ctx, c.confirmed)
+	c.proc.WASI.State.Env = env
 	if err != nil {
 		return err
 	}
@@ -219,7 +240,7 @@ func (t *trip) sync(ctx context.Context) error {
 	wait, stop := context.WithTimeout(ctx, syncPatience)
 	defer stop()
 	for {
-		m, err := c.conn.end.Recv(wait)
+		m, err := c.conn.recv(wait, c.initial())
 		if err != nil {
 			if ctx.Err() == nil && wait.Err() != nil {
 				err = fmt.Errorf("%w: it does not stop a cancelled run", errSilent)

@@ -62,8 +62,12 @@ var funcTable = []struct {
 
 func (c *call) argsGet() Errno         { return c.putStrings(c.p.State.Args) }
 func (c *call) argsSizesGet() Errno    { return c.putSizes(c.p.State.Args) }
-func (c *call) environGet() Errno      { return c.putStrings(c.p.State.Env) }
 func (c *call) environSizesGet() Errno { return c.putSizes(c.p.State.Env) }
+
+func (c *call) environGet() Errno {
+	c.p.EnvRead = true
+	return c.putStrings(c.p.State.Env)
+}
 
 func sizeOf(list []string) (n uint64) {
 	for _, s := range list {

@@ -14,6 +14,8 @@ import (
 type Process struct {
 	State  *State
 	System System
+	// EnvRead is set once the guest has been given its variables.
+	EnvRead bool
 
 	call    call
 	scratch []byte

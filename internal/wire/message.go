@@ -256,13 +256,14 @@ const (
 	CodeUnknown          // session or offload not known
 	CodeProtocol         // a message out of place or out of bounds
 	CodeInternal         // fault of the refusing side
+	CodeDenied           // who asks may not
 	numCodes
 )
 
 func (c Code) String() string {
 	if c < numCodes {
 		return [numCodes]string{"invalid", "done", "version", "unsupported", "base", "digest", "limit", "fenced", "unknown",
-			"protocol", "internal"}[c]
+			"protocol", "internal", "denied"}[c]
 	}
 	return fmt.Sprintf("code %d", uint8(c))
 }

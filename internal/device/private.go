@@ -1,0 +1,162 @@
+package device
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/clonecloud/clonecloud/internal/wasi"
+	"github.com/clonecloud/clonecloud/internal/wasi/local"
+)
+
+// Private names what never leaves the device. What the program reads of it here is in its memory from then on, nobody
+// knows where; so from the first reading on the process stays.
+type Private struct {
+	Stdin bool
+	Dirs  []string // guest's names of preopened directories
+	Env   []string // names of variables
+}
+
+// ErrPrivate marks a Private that names what the process does not have.
+var ErrPrivate = errors.New("no directory of the program has this name")
+
+// Check tells whether the directories that are named are there.
+func (p Private) Check(s *wasi.State) error {
+	var dirs []string
+	for _, f := range s.FDs() {
+		if f.Preopen != "" {
+			dirs = append(dirs, f.Preopen)
+		}
+	}
+	for _, d := range p.Dirs {
+		if !slices.Contains(dirs, d) {
+			return fmt.Errorf("keep %q on the device: %w", d, ErrPrivate)
+		}
+	}
+	return nil
+}
+
+// outside is the real System with a memory of names: what each handle was opened as, and which are private.
+type outside struct {
+	wasi.System
+	private Private
+	names   map[uint64]string
+	kept    map[uint64]bool
+	// read says what of the private the program has read here, "" if nothing.
+	read string
+}
+
+func newOutside(s wasi.System, l *local.System, p Private) *outside {
+	o := &outside{System: s, private: p, names: map[uint64]string{}, kept: map[uint64]bool{}}
+	for _, h := range l.Handles() {
+		fd, _ := l.Issued(h)
+		switch {
+		case fd.Preopen != "":
+			o.names[h], o.kept[h] = fd.Preopen, slices.Contains(p.Dirs, fd.Preopen)
+		case fd.Kind == wasi.KindStream: // of the first handles, stdin alone is one
+			o.names[h], o.kept[h] = "standard input", p.Stdin
+		}
+	}
+	return o
+}
+
+// touches tells which private thing a request concerns, "" if none.
+func (o *outside) touches(req *wasi.Request) string {
+	for _, h := range req.Handles() {
+		if o.kept[h] {
+			return o.name(req)
+		}
+	}
+	return ""
+}
+
+// name is what a request concerns, as the guest would call it.
+func (o *outside) name(req *wasi.Request) string {
+	dir := o.names[req.Handle]
+	if req.Path == "" || dir == "" || req.Op == wasi.OpSymlink {
+		return dir
+	}
+	return path.Join(dir, req.Path)
+}
+
+// Do implements wasi.System.
+func (o *outside) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response) error {
+	if err := o.System.Do(ctx, req, resp); err != nil {
+		return err
+	}
+	private := o.touches(req)
+	if private != "" && o.read == "" && tells(req.Op) {
+		o.read = private
+	}
+	switch {
+	case req.Op == wasi.OpOpen && resp.Errno == 0:
+		o.names[resp.Handle], o.kept[resp.Handle] = o.name(req), private != ""
+	case req.Op == wasi.OpClose:
+		delete(o.names, req.Handle)
+		delete(o.kept, req.Handle)
+	}
+	return nil
+}
+
+// tells tells whether an operation lets the program know what is in a file, a directory or a stream. Renaming and
+// linking do, since they may give what is inside another name.
+func tells(op wasi.Op) bool {
+	switch op {
+	case wasi.OpRead, wasi.OpReadAt, wasi.OpReadDir, wasi.OpReadlink, wasi.OpStat, wasi.OpStatPath, wasi.OpRename, wasi.OpLink:
+		return true
+	}
+	return false
+}
+
+// public returns the variables that may leave.
+func (p Private) public(env []string) []string {
+	if len(p.Env) == 0 {
+		return env
+	}
+	return slices.DeleteFunc(slices.Clone(env), func(v string) bool {
+		name, _, _ := strings.Cut(v, "=")
+		return slices.Contains(p.Env, name)
+	})
+}
+
+// errPrivate ends an attempt that asks for what stays.
+var errPrivate = errors.New("it needs what stays on the device")
+
+// errUpload ends an attempt that would send more than allowed.
+var errUpload = errors.New("more would leave the device than allowed")
+
+// stays gives the reason for which nothing may leave any more, "" if something may.
+func (c *Controller) stays() string {
+	switch {
+	case c.out.read != "":
+		return "read " + c.out.read
+	case len(c.cfg.Private.Env) > 0 && c.proc.WASI.EnvRead:
+		return "read its variables"
+	case c.cfg.Limits.Upload > 0 && c.cfg.Cloud.totals().up >= c.cfg.Limits.Upload:
+		return "upload limit"
+	}
+	return ""
+}
+
+// settleHere lets everything stay from now on.
+func (c *Controller) settleHere(why string) {
+	if c.here {
+		return
+	}
+	c.here = true
+	for _, k := range c.proc.Manifest.Candidates {
+		if k.Arm != "" {
+			c.proc.Arm(k.ID, false)
+		}
+	}
+	c.cfg.Trace("nothing leaves the device from here on: %s", why)
+}
+
+// mayUpload tells whether n more bytes may be sent.
+func (c *Controller) mayUpload(n uint64) bool {
+	limit := c.cfg.Limits.Upload
+	return limit == 0 || c.cfg.Cloud.totals().up+n <= limit
+}
