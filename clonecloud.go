@@ -93,6 +93,8 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 		Local: local.Config{Stdin: cfg.Stdin, Stdout: cfg.Stdout, Stderr: cfg.Stderr, VirtualClock: cfg.VirtualClock},
 		Log:   cfg.Log, Trace: cfg.Trace, Interruptible: cfg.Interruptible,
 		Analysis: analysis.Options{KeepLocal: cfg.KeepLocal},
+		Private:  device.Private{Stdin: cfg.KeepStdin, Dirs: cfg.KeepDirs, Env: cfg.KeepEnv},
+		Limits:   device.Limits{Upload: cfg.MaxUpload}, Audit: cfg.Audit, Away: cfg.Away,
 	}
 	if len(rc.Args) == 0 {
 		rc.Args = []string{"main.wasm"}
@@ -118,15 +120,21 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 		if cfg.Offload == OffloadNever {
 			rc.Dial = nil // what join said of NaNs stays, so that runs with and without offloads are equal
 		} else {
-			choosePolicy(&rc, cfg, eng)
+			choosePolicy(&rc, cfg, cfg.Cloud.speed(eng))
+		}
+		if rc.Dial != nil {
+			cfg.Cloud.prepare(ctx)
 		}
 	}
 	r, err := runner.Run(ctx, rc)
 	if r == nil {
-		if errors.Is(err, analysis.ErrNoFunction) {
+		if errors.Is(err, analysis.ErrNoFunction) || errors.Is(err, device.ErrPrivate) {
 			err = fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 		return nil, nil, err
+	}
+	if cfg.Cloud != nil {
+		cfg.Cloud.leave(r)
 	}
 	return &r.Report, r.Results, err
 }
@@ -142,17 +150,16 @@ func seed(dst *[32]byte, n uint64) error {
 	return nil
 }
 
-func choosePolicy(rc *runner.Config, cfg Config, eng engine.Engine) {
+// faster is from which ratio of speeds on a clone is worth its preparation.
+const faster = 1.2
+
+func choosePolicy(rc *runner.Config, cfg Config, speed float64) {
 	switch cfg.Offload {
 	case OffloadAuto, "":
-		speed := 1.0
-		if eng.Name() == interpreterName {
-			speed = 30 // of engines' ratios, the low end; measured values replace it
-		}
 		switch {
 		case cfg.CloneWait != 0:
 			rc.Wait = cfg.CloneWait
-		case speed > 1:
+		case speed > faster:
 			rc.Wait = startWait
 		case len(cfg.KeepLocal) == 0: // else the names are checked
 			rc.Dial, rc.Stay = nil, noGain
@@ -180,7 +187,19 @@ func autoPolicy(speed float64, r *analysis.Report, cands []analysis.Func) device
 	return a
 }
 
-const interpreterName = "wazero-interpreter"
+const (
+	interpreterName = "wazero-interpreter"
+	compilerName    = "wazero-compiler"
+)
+
+// engineSpeed is how fast an engine is beside others on the same machine: of the ratios seen, the low end. Measured
+// times replace it.
+func engineSpeed(name string) float64 {
+	if name == interpreterName {
+		return 1
+	}
+	return 30
+}
 
 func newEngine(kind EngineKind, cacheDir string) (engine.Engine, error) {
 	opt := wazero.Options{CacheDir: cacheDir, Workers: runtime.GOMAXPROCS(0)}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/clone"
+	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/runner"
@@ -15,6 +16,12 @@ import (
 type Cloud interface {
 	// join completes a run's configuration with the way to a node.
 	join(rc *runner.Config) error
+	// speed is how many times faster than this device, with the given engine, its clones probably are.
+	speed(device engine.Engine) float64
+	// prepare begins to connect, since the run will want a clone.
+	prepare(ctx context.Context)
+	// leave takes what a run has learned.
+	leave(r *runner.Result)
 	// Close ends the clones.
 	Close() error
 }
@@ -66,6 +73,14 @@ func (c *localCloud) join(rc *runner.Config) error {
 	}
 	return nil
 }
+
+func (c *localCloud) speed(device engine.Engine) float64 {
+	return engineSpeed(c.host.Engine.Name()) / engineSpeed(device.Name())
+}
+
+func (c *localCloud) prepare(context.Context) {}
+
+func (c *localCloud) leave(*runner.Result) {}
 
 // Close implements Cloud.
 func (c *localCloud) Close() error {

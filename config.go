@@ -64,6 +64,14 @@ type Config struct {
 	Functions []string
 	// KeepLocal names functions that never leave the device, nor what may call them.
 	KeepLocal []string
+	// KeepStdin, KeepDirs and KeepEnv name what of the program's input never leaves the device: directories by the names
+	// that the guest sees. From the first reading of any of it the process stays, since what was read may be
+	// anywhere in its memory. Functions that may read variables stay if KeepEnv names one.
+	KeepStdin bool
+	KeepDirs  []string
+	KeepEnv   []string
+	// MaxUpload bounds the bytes that leave the device in this run, the module included; 0: no bound.
+	MaxUpload uint64
 	// Seed makes random numbers of guest and sampling repeatable; 0: from the system.
 	Seed uint64
 	// VirtualClock replaces time by a count, so that runs with equal input are equal.
@@ -71,8 +79,12 @@ type Config struct {
 	// Interruptible lets a cancelled context end code that calls nothing, at the cost of a few percent.
 	Interruptible bool
 
-	// Log is told what a person should know, in one line each; Trace every decision. Default: nothing.
-	Log, Trace func(format string, args ...any)
+	// Log is told what a person should know, in one line each; Trace every decision; Audit what of the device's files and
+	// streams was given to a clone. Default: nothing.
+	Log, Trace, Audit func(format string, args ...any)
+	// Away is called when the program has been on a clone for a while, and what it returns when it is back: only then is
+	// the calling goroutine sure to notice the end of its context soon. Optional.
+	Away func() (back func())
 }
 
 // validate lists every fault of the configuration that can be seen without running anything.

@@ -34,6 +34,8 @@ type Host struct {
 	Engine engine.Engine
 	// Peer bounds the conversations.
 	Peer peer.Config
+	// Speed is the machine's, see package gauge; 0: devices are not told.
+	Speed float64
 	// Limits bound what devices may use.
 	Limits Limits
 	// Store keeps modules. Default: in memory.
@@ -255,6 +257,7 @@ func (h *Host) admit(hello *wire.Hello) (*wire.Welcome, error) {
 	h.clones++ // serve takes it away again
 	return &wire.Welcome{
 		Version: wire.Version, Session: hello.Session, HaveModule: have, Engine: h.Engine.Name(), Arch: runtime.GOARCH,
+		Speed: h.Speed,
 	}, nil
 }
 

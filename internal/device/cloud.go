@@ -57,14 +57,12 @@ type traffic struct {
 // Known is what a device knows of a cloud from earlier runs.
 type Known struct {
 	Engine, Arch string
+	Speed        float64 // of its machine, see package gauge; 0: not known
 	// Warm says that the program's code is in place there: the first offload need not wait for an answer.
 	Warm bool
 	// Rate is in bytes per second, 0 if it was not measured.
 	Rate float64
 }
-
-// ErrHopeless marks errors of a Dialer which another attempt would end with again.
-var ErrHopeless = errors.New("no use trying again")
 
 // conn is a conversation with a clone that is ready to run, or will be by the time that it has an offload.
 type conn struct {
@@ -163,7 +161,7 @@ func (c *Cloud) keep(ctx context.Context) {
 // permanent tells whether another conversation would end as this one did.
 func permanent(err error) bool {
 	return refusedWith(err, wire.CodeVersion, wire.CodeUnsupported, wire.CodeDenied) || errors.Is(err, errDistrust) ||
-		errors.Is(err, wire.ErrProtocol) || errors.Is(err, ErrHopeless)
+		errors.Is(err, wire.ErrProtocol) || errors.Is(err, peer.ErrHopeless)
 }
 
 func refusedWith(err error, codes ...wire.Code) bool {
@@ -304,7 +302,8 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 	}
 	bytes, at := end.Delivered()
 	c.measured(bytes, at.Sub(start))
-	return true, c.use(ctx, &conn{end: end, state: initial, engine: welcome.Engine, arch: welcome.Arch}, false)
+	c.learn(welcome)
+	return true, c.use(ctx, &conn{end: end, state: initial, engine: welcome.Engine, arch: welcome.Arch})
 }
 
 // converseEarly is converse with a node that is known to have the program's code in place.
@@ -327,16 +326,16 @@ func (c *Cloud) converseEarly(ctx context.Context) (bool, error) {
 			end.Refuse(wire.CodeUnknown, "not what it was in an earlier run")
 			return
 		}
-		c.learn(w.Engine, w.Arch)
+		c.learn(w)
 	}()
 	n := &conn{end: end, state: migrate.InitialID(c.Hello.Module), engine: c.Known.Engine, arch: c.Known.Arch, early: true}
-	return true, c.use(ctx, n, true)
+	return true, c.use(ctx, n)
 }
 
 // acceptable refuses clones on which the program could behave otherwise.
 func (c *Cloud) acceptable(w *wire.Welcome) error {
 	if c.Alike && (w.Engine != c.Hello.Engine || w.Arch != c.Hello.Arch) {
-		c.learn(w.Engine, w.Arch) // the next run will prepare for it
+		c.learn(w) // the next run will prepare for it
 		return &peer.RefusedError{Code: wire.CodeUnsupported, Text: fmt.Sprintf("the cloud has become another (%s %s); the next run can use it", w.Engine, w.Arch)}
 	}
 	return nil
@@ -358,10 +357,7 @@ func (c *Cloud) close(ctx context.Context, end *peer.Endpoint) func() {
 }
 
 // use makes n the conversation in use until it ends.
-func (c *Cloud) use(ctx context.Context, n *conn, early bool) (err error) {
-	if !early {
-		c.learn(n.engine, n.arch)
-	}
+func (c *Cloud) use(ctx context.Context, n *conn) (err error) {
 	c.publish(n, nil)
 	select {
 	case <-n.end.Done():
@@ -376,10 +372,10 @@ func (c *Cloud) use(ctx context.Context, n *conn, early bool) (err error) {
 }
 
 // learn keeps what the next run may want to know.
-func (c *Cloud) learn(engine, arch string) {
+func (c *Cloud) learn(w *wire.Welcome) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.learned = &Known{Engine: engine, Arch: arch, Warm: true}
+	c.learned = &Known{Engine: w.Engine, Arch: w.Arch, Speed: w.Speed, Warm: true}
 }
 
 // Learned is what a later run with this program may know of the cloud, nil if no conversation came about.
@@ -398,7 +394,7 @@ func (c *Cloud) Learned() *Known {
 func (c *Cloud) upload(ctx context.Context, end *peer.Endpoint) error {
 	total := uint64(len(c.Module))
 	if c.MaxModule > 0 && total > c.MaxModule {
-		return fmt.Errorf("%w: the module has %d bytes, and %d may be uploaded", ErrHopeless, total, c.MaxModule)
+		return fmt.Errorf("%w: the module has %d bytes, and %d may be uploaded", peer.ErrHopeless, total, c.MaxModule)
 	}
 	for at := uint64(0); at < total; {
 		n := min(total-at, wire.MaxData)

@@ -76,6 +76,9 @@ func (e *Endpoint) attach(l link.Link, resume func() ([][]byte, error), hello ..
 	old := e.current
 	e.current = a
 	e.links++
+	if a.rated != nil && e.least >= afar {
+		a.rated.SetRate(e.rate.perSecond, e.rtt)
+	}
 	if e.grace != nil {
 		e.grace.Stop()
 		e.grace = nil

@@ -59,6 +59,9 @@ func (c Config) withDefaults() Config {
 // or it broke the protocol.
 var ErrLost = errors.New("connection to the other side lost")
 
+// ErrHopeless marks errors of a dialer, and of the links it makes, which another attempt would end with again.
+var ErrHopeless = errors.New("no use trying again")
+
 // RefusedError is the other side's word that it does not begin a conversation, or ends it.
 type RefusedError struct {
 	Code wire.Code
@@ -285,11 +288,15 @@ func (e *Endpoint) Delivered() (uint64, time.Time) {
 	return e.arrived, e.arrival
 }
 
+// afar is the round trip from which on a link is slower than the machines at its ends, so that its rate is the link's
+// own. Nearby it would be that of what the machines do besides.
+const afar = 300 * time.Microsecond
+
 // acknowledged notes that the other side has received more. Preconditions: e.mu is held.
 func (e *Endpoint) acknowledged() {
 	_, waiting := e.session.Waiting()
 	arrived, now := e.queued-uint64(waiting), time.Now()
-	if e.rate.acknowledged(now, arrived-e.arrived, waiting > 0) && e.current != nil && e.current.rated != nil {
+	if e.rate.acknowledged(now, arrived-e.arrived, waiting > 0) && e.least >= afar && e.current != nil && e.current.rated != nil {
 		e.current.rated.SetRate(e.rate.perSecond, e.rtt)
 	}
 	e.arrived, e.arrival = arrived, now

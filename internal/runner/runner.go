@@ -41,6 +41,10 @@ type Config struct {
 	// Dial reaches a node; nil: everything runs here, and the module is not rewritten but for CanonicalNaN.
 	Dial link.Dialer
 	Peer peer.Config
+	// Recall gives what earlier runs have learned of the cloud, for code with this identity; nil: nothing. Alike refuses
+	// clones on another engine or architecture than the device's.
+	Recall func(code wire.ID) *device.Known
+	Alike  bool
 	// Policy makes the policy for the chosen candidates, whose ids are their positions; nil: device.Never.
 	Policy   func(r *analysis.Report, cands []analysis.Func) device.Policy
 	Analysis analysis.Options
@@ -55,15 +59,22 @@ type Config struct {
 	// Stay is why there is no Dial, for the report.
 	Stay     string
 	Limits   device.Limits
+	Private  device.Private // what never leaves the device
 	Compress bool
 	// Log is told what a person should know, in one line each; Trace every decision.
 	Log, Trace func(format string, args ...any)
+	// Audit is told what of the device's files and streams a clone was given; Away is as in device.Config.
+	Audit func(format string, args ...any)
+	Away  func() (back func())
 }
 
 // Result is what a run came to.
 type Result struct {
 	Results []uint64 // of Invoke
 	Report  device.Report
+	// Learned is what a later run of code with the identity Code may know of the cloud, nil if nothing was learned.
+	Learned *device.Known
+	Code    wire.ID
 }
 
 // ErrModule marks a module that cannot be run: malformed, or asking for what is not there.
@@ -82,7 +93,11 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	defer i.Close(context.WithoutCancel(ctx))
 	results, err := i.main(ctx)
 	report, err := i.Finish(err)
-	return &Result{results, report}, err
+	r := &Result{Results: results, Report: report}
+	if i.cloud != nil {
+		r.Learned, r.Code = i.cloud.Learned(), i.cloud.Hello.Code
+	}
+	return r, err
 }
 
 // Instance is a loaded module whose exports can be called, with offloading. One goroutine at a time.
@@ -141,8 +156,12 @@ func Load(ctx context.Context, cfg Config) (_ *Instance, err error) {
 	i.ctrl = device.New(device.Config{
 		Local: i.local, Hosts: cfg.Hosts, Cloud: i.cloud, Policy: plan.policy, Reach: plan.reach,
 		Limits: cfg.Limits, Wait: max(wait-i.prog.Rewriting, 0), Compress: cfg.Compress, Trace: cfg.Trace,
+		Private: cfg.Private, Audit: cfg.Audit, Away: cfg.Away,
 	})
 	w := &wasi.Process{State: i.local.NewState(cfg.Args, cfg.Env, cfg.Seed), System: i.ctrl.System()}
+	if err := cfg.Private.Check(w.State); err != nil {
+		return nil, err
+	}
 	tracker := cfg.Tracker
 	if i.cloud == nil {
 		tracker = linmem.None
@@ -196,6 +215,9 @@ func (i *Instance) plan(m *wasm.Module, id wire.ID) (*plan, error) {
 				return why
 			}
 		}
+		if len(cfg.Private.Env) > 0 && (name == "environ_get" || name == "environ_sizes_get") && wasiNames()[module+"."+name] {
+			return "may read a variable that stays on the device"
+		}
 		if wasiNames()[module+"."+name] || cfg.Hosts.Has(module, name) {
 			return ""
 		}
@@ -235,10 +257,13 @@ func (i *Instance) plan(m *wasm.Module, id wire.ID) (*plan, error) {
 	if cfg.CanonicalNaN {
 		options |= wire.OptionCanonicalNaN
 	}
-	i.cloud = &device.Cloud{Dial: cfg.Dial, Peer: cfg.Peer, Module: cfg.Module, Log: cfg.Log, Hello: wire.Hello{
+	i.cloud = &device.Cloud{Dial: cfg.Dial, Peer: cfg.Peer, Module: cfg.Module, Log: cfg.Log, Alike: cfg.Alike, MaxModule: cfg.Limits.Upload, Hello: wire.Hello{
 		Version: wire.Version, Module: id, Code: migrate.CloneCode(id, ids, options), Options: options, Candidates: ids,
 		Engine: cfg.Engine.Name(), Arch: runtime.GOARCH, MemoryMax: linmem.MaxSize, VirtualClock: cfg.Local.VirtualClock,
 	}}
+	if cfg.Recall != nil {
+		i.cloud.Known = cfg.Recall(i.cloud.Hello.Code)
+	}
 	i.cloud.Start() // compiling here and there takes about as long
 	return p, nil
 }

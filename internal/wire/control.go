@@ -55,7 +55,7 @@ func (m *Hello) decode(b []byte) error {
 func (m *Welcome) appendBody(b []byte) ([]byte, error) {
 	return marshal(b, &pb.Welcome{
 		Version: m.Version, Session: some(m.Session[:]), HaveModule: m.HaveModule, Resumed: m.Resumed, State: some(m.State[:]),
-		Engine: m.Engine, Arch: m.Arch,
+		Engine: m.Engine, Arch: m.Arch, Speed: m.Speed,
 	})
 }
 
@@ -64,7 +64,7 @@ func (m *Welcome) decode(b []byte) error {
 	if err := unmarshal(b, &p); err != nil {
 		return err
 	}
-	*m = Welcome{Version: p.Version, HaveModule: p.HaveModule, Resumed: p.Resumed, Engine: p.Engine, Arch: p.Arch}
+	*m = Welcome{Version: p.Version, HaveModule: p.HaveModule, Resumed: p.Resumed, Engine: p.Engine, Arch: p.Arch, Speed: p.Speed}
 	return errors.Join(fixed("session", m.Session[:], p.Session), fixed("state", m.State[:], p.State))
 }
 

@@ -70,6 +70,7 @@ type Welcome struct {
 	State      ID   // state that the clone holds; zero: the initial image or nothing
 	Engine     string
 	Arch       string
+	Speed      float64 // of the machine, see package gauge; 0: not measured
 }
 
 // Module carries a piece of the original module, in order.

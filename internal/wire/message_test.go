@@ -30,7 +30,7 @@ func messages() []Message {
 			Version: 1, Module: idA, Process: tokA, Session: tokA, Code: idB, Options: OptionCanonicalNaN | OptionPoll, Early: true, VirtualClock: true,
 			Engine: "wazero-compiler", Arch: "arm64", MemoryMax: 1 << 32, Resume: true, Candidates: []uint32{1, 5, 6},
 		},
-		&Welcome{Version: 1, Session: tokA, HaveModule: true, Resumed: true, State: idA, Engine: "e", Arch: "amd64"},
+		&Welcome{Version: 1, Session: tokA, HaveModule: true, Resumed: true, State: idA, Engine: "e", Arch: "amd64", Speed: 4e8},
 		&Module{Total: 100, Offset: 97, Data: []byte("abc")},
 		&Migrate{Offload: 1, Attempt: 2, Candidate: 3, Continuation: ContinuationCall, Args: []uint64{0, 1 << 63}, Image: image()},
 		&Pages{Offload: 1, Attempt: 2, Data: bytes.Repeat([]byte("x"), MaxData)},

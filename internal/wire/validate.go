@@ -74,6 +74,9 @@ func (m *Hello) Validate() error {
 
 // Validate implements Message.
 func (m *Welcome) Validate() error {
+	if !(m.Speed >= 0 && m.Speed <= 1e15) {
+		return fmt.Errorf("speed %g", m.Speed)
+	}
 	return errors.Join(checkName("engine", m.Engine), checkName("arch", m.Arch))
 }
 

@@ -181,6 +181,12 @@ func ParseHeader(b []byte) (Header, error) {
 	}, nil
 }
 
+// FrameSize tells from a header how long its frame is.
+func FrameSize(header []byte) (int, error) {
+	h, err := ParseHeader(header)
+	return HeaderSize + h.Length, err
+}
+
 // Open checks a frame and returns its header and its body, a slice of the frame.
 func Open(frame []byte) (Header, []byte, error) {
 	h, err := ParseHeader(frame)

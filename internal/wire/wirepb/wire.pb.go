@@ -170,6 +170,7 @@ type Welcome struct {
 	State         []byte                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
 	Engine        string                 `protobuf:"bytes,6,opt,name=engine,proto3" json:"engine,omitempty"`
 	Arch          string                 `protobuf:"bytes,7,opt,name=arch,proto3" json:"arch,omitempty"`
+	Speed         float64                `protobuf:"fixed64,8,opt,name=speed,proto3" json:"speed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -251,6 +252,13 @@ func (x *Welcome) GetArch() string {
 		return x.Arch
 	}
 	return ""
+}
+
+func (x *Welcome) GetSpeed() float64 {
+	if x != nil {
+		return x.Speed
+	}
+	return 0
 }
 
 // Image is what Migrate and Reintegrate share: the process state but for the pages.
@@ -1357,7 +1365,7 @@ const file_wire_proto_rawDesc = "" +
 	"candidates\x18\v \x03(\rR\n" +
 	"candidates\x12\x14\n" +
 	"\x05early\x18\f \x01(\bR\x05early\x12#\n" +
-	"\rvirtual_clock\x18\r \x01(\bR\fvirtualClock\"\xba\x01\n" +
+	"\rvirtual_clock\x18\r \x01(\bR\fvirtualClock\"\xd0\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x12\x1f\n" +
@@ -1366,7 +1374,8 @@ const file_wire_proto_rawDesc = "" +
 	"\aresumed\x18\x04 \x01(\bR\aresumed\x12\x14\n" +
 	"\x05state\x18\x05 \x01(\fR\x05state\x12\x16\n" +
 	"\x06engine\x18\x06 \x01(\tR\x06engine\x12\x12\n" +
-	"\x04arch\x18\a \x01(\tR\x04arch\"\x9f\x02\n" +
+	"\x04arch\x18\a \x01(\tR\x04arch\x12\x14\n" +
+	"\x05speed\x18\b \x01(\x01R\x05speed\"\x9f\x02\n" +
 	"\x05Image\x12\x12\n" +
 	"\x04base\x18\x01 \x01(\fR\x04base\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\fR\x04next\x12!\n" +

@@ -1,0 +1,204 @@
+// Package remote reaches a node over the network: it connects with TLS, asks for a link, and keeps on this device what
+// earlier runs have learned of the node.
+//
+// A link costs two round trips, one for TCP and one for TLS: what is sent first goes out right behind the request, and
+// the node's answer to that is read with its first bytes.
+package remote
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/clonecloud/clonecloud/internal/link"
+	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/trust"
+	"github.com/clonecloud/clonecloud/internal/wire"
+)
+
+// Node is a node as a device sees it.
+type Node struct {
+	Address trust.Address
+	Device  trust.Secret // the device's identity
+	// DialTCP makes connections; nil: as the system does. Tests go through proxies and other addresses.
+	DialTCP func(ctx context.Context, address string) (net.Conn, error)
+
+	mu    sync.Mutex
+	early chan connected // guarded by mu; of Prepare, until it is taken
+}
+
+type connected struct {
+	link link.Link
+	err  error
+}
+
+// Prepare begins to connect, for the first Connect to use.
+func (n *Node) Prepare(ctx context.Context) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.early != nil {
+		return
+	}
+	c := make(chan connected, 1)
+	n.early = c
+	go func() {
+		l, err := n.connect(ctx)
+		c <- connected{l, err}
+	}()
+}
+
+// Abandon closes the connection of a Prepare that nobody took.
+func (n *Node) Abandon() {
+	if c := n.take(); c != nil {
+		go func() {
+			if p := <-c; p.err == nil {
+				p.link.Close()
+			}
+		}()
+	}
+}
+
+func (n *Node) take() chan connected {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	c := n.early
+	n.early = nil
+	return c
+}
+
+// Connect makes a link; it is a link.Dialer. Errors that match peer.ErrHopeless would come again.
+func (n *Node) Connect(ctx context.Context) (link.Link, error) {
+	if c := n.take(); c != nil {
+		select {
+		case p := <-c:
+			return p.link, p.err
+		case <-ctx.Done():
+			go func() {
+				if p := <-c; p.err == nil {
+					p.link.Close()
+				}
+			}()
+			return nil, ctx.Err()
+		}
+	}
+	return n.connect(ctx)
+}
+
+func (n *Node) connect(ctx context.Context) (link.Link, error) {
+	sni := trust.SNI(n.Address.Token, trust.NewRoute(n.Address.Token, n.Device))
+	conn, rtt, err := n.dial(ctx, sni)
+	if err != nil {
+		return nil, err
+	}
+	a := &asking{Conn: conn, in: bufio.NewReaderSize(conn, 1<<10), request: trust.RequestHeader(sni, n.Address.Token, n.Device)}
+	s := link.NewStream(a, link.StreamOptions{
+		Header: wire.HeaderSize, MaxFrame: wire.MaxFrame, Size: wire.FrameSize, Compress: true,
+	})
+	s.SetRate(0, rtt)
+	return &timed{s, rtt}, nil
+}
+
+// dial connects and ends TLS.
+func (n *Node) dial(ctx context.Context, sni string) (*tls.Conn, time.Duration, error) {
+	dial := n.DialTCP
+	if dial == nil {
+		dial = func(ctx context.Context, address string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", address)
+		}
+	}
+	begin := time.Now()
+	tcp, err := dial(ctx, n.Address.Host)
+	if err != nil {
+		return nil, 0, err
+	}
+	rtt := time.Since(begin)
+	if c, ok := tcp.(*net.TCPConn); ok {
+		if err := link.Tune(c); err != nil {
+			tcp.Close()
+			return nil, 0, err
+		}
+	}
+	conn := tls.Client(tcp, trust.ClientConfig(n.Address.Pin, sni, time.Now))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		tcp.Close()
+		if errors.Is(err, trust.ErrPin) || errors.Is(err, trust.ErrName) || errors.Is(err, trust.ErrDates) || errors.Is(err, trust.ErrChain) {
+			err = fmt.Errorf("%w: %w", peer.ErrHopeless, err)
+		}
+		return nil, 0, fmt.Errorf("greet %s: %w", n.Address.Host, err)
+	}
+	return conn, rtt, nil
+}
+
+// timed is a stream that knows its round trip.
+type timed struct {
+	*link.Stream
+	rtt time.Duration
+}
+
+// RTT implements link.Timed.
+func (t *timed) RTT() time.Duration { return t.rtt }
+
+// asking is a connection whose first bytes out are the request for a link, and whose first bytes in the answer.
+type asking struct {
+	net.Conn
+	in       *bufio.Reader
+	request  []byte // nil once it is sent
+	answered bool
+	err      error
+}
+
+// NetConn is the connection beneath TLS, for who must close it.
+func (a *asking) NetConn() net.Conn {
+	if t, ok := a.Conn.(*tls.Conn); ok {
+		return t.NetConn()
+	}
+	return a.Conn
+}
+
+func (a *asking) Write(b []byte) (int, error) {
+	if a.request == nil {
+		return a.Conn.Write(b)
+	}
+	n := len(a.request)
+	all := append(a.request, b...)
+	a.request = nil
+	m, err := a.Conn.Write(all)
+	return max(m-n, 0), err
+}
+
+func (a *asking) Read(b []byte) (int, error) {
+	if a.err != nil {
+		return 0, a.err
+	}
+	if !a.answered {
+		if err := trust.ReadAnswer(a.in); err != nil {
+			a.err = refused(err)
+			return 0, a.err
+		}
+		a.answered = true
+	}
+	if a.in.Buffered() == 0 {
+		return a.Conn.Read(b)
+	}
+	return a.in.Read(b)
+}
+
+// refused gives the node's refusal its meaning.
+func refused(err error) error {
+	var status *trust.StatusError
+	if !errors.As(err, &status) {
+		return err
+	}
+	switch status.Code {
+	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusInternalServerError:
+		return &peer.RefusedError{Code: wire.CodeLimit, Text: status.Text}
+	}
+	return &peer.RefusedError{Code: wire.CodeDenied, Text: status.Text}
+}
