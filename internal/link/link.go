@@ -4,6 +4,8 @@
 // and the session above (package wire) makes up for it on the next link. A frame given to Send is never changed
 // afterwards, by neither side; one got from Recv belongs to the receiver, who may keep it but not change it either.
 //
+// A Stream is a Link over a connection, and compresses where that saves time.
+//
 // A Network makes links in memory that have a latency and a rate, and on which a Plan lets things go wrong: at given
 // frames, so that a run that failed can be had again.
 package link
@@ -11,6 +13,7 @@ package link
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // ErrClosed is what Send and Recv return on a link that either end has closed or a fault has cut; ErrCut, which
@@ -42,6 +45,29 @@ type Link interface {
 type TrySender interface {
 	// TrySend does what Send does if that is possible at once; false: it is not, and the frame has not been sent.
 	TrySend(frame []byte) (bool, error)
+}
+
+// Finisher is a Link that can say that nothing more will be sent, so that the other end closes it once it has received
+// all. Closing it at once may lose what was sent last.
+type Finisher interface {
+	Finish() error
+}
+
+// Timed is a Link that knows how long a round trip took while it was made.
+type Timed interface {
+	RTT() time.Duration
+}
+
+// BatchSender is a Link that writes several frames at once. Streams do.
+type BatchSender interface {
+	// SendBatch sends frames as Send does, in few writes. After an error of ctx's none has been sent.
+	SendBatch(ctx context.Context, frames [][]byte) error
+}
+
+// Rated is a Link that adapts to how fast it is. Streams do.
+type Rated interface {
+	// SetRate tells how many bytes of frames the link carries in a second (0: unknown), and the time of a round trip.
+	SetRate(bytesPerSecond float64, rtt time.Duration)
 }
 
 // Dialer makes a new link to the same peer; it is called again after a cut.

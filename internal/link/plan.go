@@ -100,26 +100,8 @@ func (p Plan) String() string {
 	return strings.Join(words, " ")
 }
 
-// profiles are orders of magnitude of kinds of network.
-var profiles = map[string]Plan{
-	"loopback": {},
-	"lan":      {Latency: 250 * time.Microsecond, Rate: 110_000_000},
-	"wifi":     {Latency: 35 * time.Millisecond, Rate: 825_000},
-	"3g":       {Latency: 340 * time.Millisecond, Rate: 50_000},
-}
-
-// Profiles returns the names of the kinds of network that ParsePlan knows.
-func Profiles() []string {
-	var names []string
-	for n := range profiles {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	return names
-}
-
 // ParsePlan reads what Plan.String gives; words are separated by spaces or commas. The name of a profile stands for
-// its latency and rate.
+// the latency and rate of Profile.Plan.
 func ParsePlan(s string) (Plan, error) {
 	var p Plan
 	for _, w := range strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' }) {
@@ -131,7 +113,8 @@ func ParsePlan(s string) (Plan, error) {
 }
 
 func (p *Plan) word(w string) (err error) {
-	if q, ok := profiles[w]; ok {
+	if known, err := LookupProfile(w); err == nil {
+		q := known.Plan()
 		p.Latency, p.Rate = q.Latency, q.Rate
 		return nil
 	}
