@@ -57,11 +57,12 @@ type Host struct {
 	once     sync.Once
 	acceptor *peer.Acceptor
 	running  atomic.Int64
-	draining chan struct{} // closed: no new conversations, and idle ones end
-	drain    sync.Once
+	gate     gate
+	drains   context.Context // ended: no new conversations, and idle ones end
+	drain    context.CancelFunc
 
 	mu       sync.Mutex
-	clones   int                    // guarded by mu
+	sessions map[*session]struct{}  // guarded by mu
 	programs map[wire.ID]*programme // guarded by mu; by code digest
 	open     context.Context        // guarded by mu; ends with Close, and with it what is being compiled
 	shut     context.CancelFunc     // guarded by mu
@@ -133,9 +134,9 @@ func (p *programme) ready() bool {
 
 func (h *Host) init() {
 	h.once.Do(func() {
-		h.programs = map[wire.ID]*programme{}
+		h.programs, h.sessions = map[wire.ID]*programme{}, map[*session]struct{}{}
 		h.open, h.shut = context.WithCancel(context.Background())
-		h.draining = make(chan struct{})
+		h.drains, h.drain = context.WithCancel(context.Background())
 		h.Limits = h.Limits.withDefaults()
 		if h.Store == nil {
 			h.Store = &memoryStore{}
@@ -208,10 +209,10 @@ func (p *programme) close(ctx context.Context) error {
 }
 
 // Drain takes no new conversations, ends those in which nothing runs, and waits until the others have finished what
-// they run; when ctx is done first they are ended too.
+// they run, or for ctx; Close ends what is left then.
 func (h *Host) Drain(ctx context.Context) error {
 	h.init()
-	h.drain.Do(func() { close(h.draining) })
+	h.drain()
 	t := time.NewTicker(20 * time.Millisecond)
 	defer t.Stop()
 	for h.Stats().Clones > 0 {
@@ -228,7 +229,7 @@ func (h *Host) Drain(ctx context.Context) error {
 func (h *Host) Stats() Stats {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return Stats{Clones: h.clones, Running: int(h.running.Load())}
+	return Stats{Clones: len(h.sessions), Running: int(h.running.Load())}
 }
 
 func (h *Host) admit(hello *wire.Hello) (*wire.Welcome, error) {
@@ -238,46 +239,47 @@ func (h *Host) admit(hello *wire.Hello) (*wire.Welcome, error) {
 	if why := h.Deny(hello.Module); why != "" {
 		return nil, &peer.RefusedError{Code: wire.CodeUnsupported, Text: why}
 	}
-	select {
-	case <-h.draining:
+	if h.drains.Err() != nil {
 		return nil, &peer.RefusedError{Code: wire.CodeLimit, Text: "the node is shutting down"}
-	default:
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	p := h.programs[hello.Code]
 	have := p != nil
-	if h.clones >= h.Limits.Clones {
-		return nil, &peer.RefusedError{Code: wire.CodeLimit, Text: fmt.Sprintf("%d clones of this device run here, which is the limit", h.clones)}
+	if len(h.sessions) >= h.Limits.Clones {
+		return nil, &peer.RefusedError{Code: wire.CodeLimit, Text: fmt.Sprintf("%d clones of this device run here, which is the limit", len(h.sessions))}
 	}
 	if hello.Early && (!have || !p.ready()) {
 		return nil, &peer.RefusedError{Code: wire.CodeUnknown, Text: "nothing is left here of an earlier run"}
 	}
 	have = have || h.Store.Has(hello.Module)
-	h.clones++ // serve takes it away again
 	return &wire.Welcome{
 		Version: wire.Version, Session: hello.Session, HaveModule: have, Engine: h.Engine.Name(), Arch: runtime.GOARCH,
 		Speed: h.Speed,
 	}, nil
 }
 
-func (h *Host) serve(ctx context.Context, e *peer.Endpoint, hello *wire.Hello) {
-	s := &session{host: h, end: e, hello: hello, main: make(chan wire.Message), initial: migrate.InitialID(hello.Module)}
-	err := s.run(ctx)
-	if s.proc != nil {
-		s.proc.Inst.Close(context.WithoutCancel(ctx))
-	}
+func (h *Host) serve(ctx context.Context, e *peer.Endpoint, hello *wire.Hello, welcome *wire.Welcome) {
+	s := &session{host: h, end: e, hello: hello, lacking: !welcome.HaveModule, initial: migrate.InitialID(hello.Module)}
 	h.mu.Lock()
-	h.clones--
+	h.sessions[s] = struct{}{}
 	h.mu.Unlock()
-	if s.code != nil {
-		h.leave(s.code)
-	}
+	err := s.run(ctx)
+	s.nudged.Store(nil)
 	if err != nil && !errors.Is(err, peer.ErrLost) && ctx.Err() == nil {
 		if !errors.Is(err, errDraining) {
 			h.Log("clone of %x ended: %v", hello.Module[:4], err)
 		}
-		e.Refuse(codeOf(err), err.Error())
+		e.Refuse(codeOf(err), err.Error()) // before Drain takes it for ended
+	}
+	if s.proc != nil {
+		s.proc.Inst.Close(context.WithoutCancel(ctx))
+	}
+	h.mu.Lock()
+	delete(h.sessions, s)
+	h.mu.Unlock()
+	if s.code != nil {
+		h.leave(s.code)
 	}
 }
 
@@ -409,7 +411,7 @@ func (h *Host) instance(ctx context.Context, prog *migrate.Program) (*migrate.Pr
 		// Only that it is there counts here: calls go home.
 		hosts[im.Module][im.Name] = func(context.Context, []uint64) error { return errors.New("BUG: host call on the clone") }
 	}
-	proc, err := prog.Start(ctx, migrate.Linkage{WASI: w, Hosts: hosts, Tracker: h.Tracker, MemoryLimit: h.Limits.Memory})
+	proc, err := prog.Start(ctx, migrate.Linkage{WASI: w, Hosts: hosts, Tracker: h.Tracker, MemoryLimit: h.Limits.Memory, Poll: h.gate.pass})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errModule, err)
 	}

@@ -50,14 +50,25 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	bin, err := os.ReadFile("../device/testdata/guest.wasm")
-	if err != nil {
-		t.Fatal(err)
-	}
 	eng, err := interpreter()
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newRigWith(t, eng)
+}
+
+func newRigWith(t *testing.T, eng engine.Engine) *rig {
+	t.Helper()
+	bin, err := os.ReadFile("../device/testdata/guest.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newRigOf(t, eng, bin, candidates, wire.OptionPoll)
+}
+
+// newRigOf is newRig for another guest.
+func newRigOf(t *testing.T, eng engine.Engine, bin []byte, candidates []uint32, options wire.Options) *rig {
+	t.Helper()
 	m, err := wasm.Decode(bin)
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +97,6 @@ func newRig(t *testing.T) *rig {
 	}
 	var log bytes.Buffer
 	r := &rig{t: t, bin: bin, proc: proc, log: &log, store: modules{}}
-	options := wire.OptionPoll
 	r.hello = wire.Hello{Version: wire.Version, Module: id, Code: migrate.CloneCode(id, candidates, options), Options: options, Candidates: candidates}
 	r.host = &clone.Host{Engine: eng, Limits: clone.Limits{Module: 1 << 20}, Store: r.store}
 	t.Cleanup(func() {
@@ -117,8 +127,9 @@ func (m modules) Save(id wire.ID, bin []byte) error {
 // device is a conversation with a clone.
 type device struct {
 	*rig
-	end *peer.Endpoint
-	ctx context.Context
+	end  *peer.Endpoint
+	ctx  context.Context
+	base delta.ID // of answers; zero: the initial state
 }
 
 // dial begins a conversation; hello may be spoiled.
@@ -139,7 +150,7 @@ func (r *rig) dial(spoil func(h *wire.Hello)) (*device, *wire.Welcome, error) {
 		return nil, nil, err
 	}
 	r.t.Cleanup(func() { end.Close() })
-	return &device{r, end, ctx}, w, nil
+	return &device{rig: r, end: end, ctx: ctx}, w, nil
 }
 
 // ready has a clone made ready.
@@ -191,7 +202,7 @@ func (d *device) migrate(offload uint64, candidate uint32, base delta.ID, args .
 	}
 	ms := []wire.Message{&wire.Migrate{Offload: offload, Attempt: 1, Candidate: candidate, Continuation: wire.ContinuationCall, Args: args, Image: *img}}
 	pages := &linmem.PageSet{}
-	pages.Add(31) // the last one
+	pages.Add(31) // one that no guest uses
 	d.proc.Mem.Bytes()[31*delta.PageSize] = byte(offload)
 	_, _, err = migrate.SendPages(d.proc, migrate.Attempt{Offload: offload, Number: 1}, img, pages, delta.Options{}, func(m wire.Message) error {
 		if p, ok := m.(*wire.Pages); ok {

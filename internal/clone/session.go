@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/delta"
@@ -24,7 +25,8 @@ type session struct {
 	host    *Host
 	end     *peer.Endpoint
 	hello   *wire.Hello
-	main    chan wire.Message // what the receiver leaves to run
+	lacking bool            // the device was told to send the module
+	awake   context.Context // ends when the host takes no more work
 	initial delta.ID
 
 	code *programme
@@ -37,6 +39,7 @@ type session struct {
 	shadow    *delta.Shadow
 	// pending is the attempt whose answer is on its way, until Commit or Cancel.
 	pending *answered
+	nudged  atomic.Pointer[migrate.Process] // the process while its guest runs
 
 	mu        sync.Mutex
 	running   *trip           // guarded by mu
@@ -53,9 +56,11 @@ func (s *session) send(m wire.Message) error { return s.end.Send(context.Backgro
 
 // run serves the conversation until it ends.
 func (s *session) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() { cancel(s.receive(ctx)) }()
+	s.end.Intercept(s.intercept)
+	awake, sleep := context.WithCancel(ctx)
+	defer sleep()
+	defer context.AfterFunc(s.host.drains, sleep)()
+	s.awake = awake
 	bin, err := s.obtain(ctx)
 	if err != nil {
 		return err
@@ -94,43 +99,30 @@ func (s *session) run(ctx context.Context) error {
 	}
 }
 
-// receive hands results and credit to the running trip and everything else to run.
-func (s *session) receive(ctx context.Context) error {
-	for {
-		m, err := s.end.Recv(ctx)
-		if err != nil {
-			return err
+// intercept hands results and credit to the running trip, before they wait behind anything else. It runs on the
+// goroutine that reads the link.
+func (s *session) intercept(m wire.Message) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.running
+	switch m := m.(type) {
+	case *wire.HomeResult:
+		if t.is(m.Offload, m.Attempt) {
+			t.take(m)
 		}
-		forMain := true
-		s.mu.Lock()
-		t := s.running
-		switch m := m.(type) {
-		case *wire.HomeResult:
-			if t.is(m.Offload, m.Attempt) {
-				t.take(m)
-			}
-			forMain = false // one of an attempt that has ended means nothing
-		case *wire.Credit:
-			if t.is(m.Offload, m.Attempt) {
-				t.take(m)
-			}
-			forMain = false // one of an attempt that has ended means nothing
-		case *wire.Cancel:
-			s.cancelled = migrate.Attempt{Offload: m.Offload, Number: m.Attempt}
-			if t.is(m.Offload, m.Attempt) {
-				t.cancel(errCancelled)
-			}
+		return true // one of an attempt that has ended means nothing
+	case *wire.Credit:
+		if t.is(m.Offload, m.Attempt) {
+			t.take(m)
 		}
-		s.mu.Unlock()
-		if !forMain {
-			continue
-		}
-		select {
-		case s.main <- m:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		return true
+	case *wire.Cancel:
+		s.cancelled = migrate.Attempt{Offload: m.Offload, Number: m.Attempt}
+		if t.is(m.Offload, m.Attempt) {
+			t.cancel(errCancelled)
 		}
 	}
+	return false
 }
 
 func (t *trip) is(offload uint64, attempt uint32) bool {
@@ -148,43 +140,43 @@ func (s *session) enter(t *trip) error {
 	return nil
 }
 
+// next returns the next message that is not for a running trip.
 func (s *session) next(ctx context.Context) (wire.Message, error) {
-	select {
-	case m := <-s.main:
-		return m, nil
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	for {
+		m, err := s.end.Recv(ctx)
+		if err != nil {
+			if ctx.Err() != nil {
+				err = context.Cause(ctx)
+			}
+			return nil, err
+		}
+		if !s.intercept(m) { // what came before there was an interceptor
+			return m, nil
+		}
 	}
 }
 
 // idle is next between attempts, when a host that takes no more work may end the conversation.
 func (s *session) idle(ctx context.Context) (wire.Message, error) {
-	draining := s.host.draining
 	if s.pending != nil {
-		draining = nil // its Commit is on the way
+		return s.next(ctx) // its Commit is on the way
 	}
-	select {
-	case m := <-s.main:
-		return m, nil
-	case <-draining:
+	m, err := s.next(s.awake)
+	if err != nil && s.host.drains.Err() != nil && ctx.Err() == nil {
 		return nil, errDraining
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
 	}
+	return m, err
 }
 
 // obtain has the module's bytes from the device; nil: the host has them, or its code.
 func (s *session) obtain(ctx context.Context) ([]byte, error) {
 	h := s.host
-	h.mu.Lock()
-	have := h.programs[s.hello.Code] != nil
-	h.mu.Unlock()
-	if have || h.Store.Has(s.hello.Module) {
+	if !s.lacking {
 		return nil, nil
 	}
 	var bin []byte
 	for {
-		m, err := s.next(ctx)
+		m, err := s.idle(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -290,7 +282,7 @@ func (s *session) offload(ctx context.Context, m *wire.Migrate) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	t := &trip{Attempt: a, send: s.send, clocks: wasi.NewClocks(s.hello.VirtualClock), news: make(chan struct{}, 1),
-		cancel: cancel, room: s.host.Limits.Output}
+		cancel: cancel, room: s.host.Limits.Output, gate: &s.host.gate}
 	t.credit.Grant(migrate.OutputWindow)
 	t.limit, t.granted = migrate.OutputWindow, migrate.OutputWindow
 	if err := s.enter(t); err != nil {
@@ -298,7 +290,7 @@ func (s *session) offload(ctx context.Context, m *wire.Migrate) error {
 	}
 	s.proc.WASI.System = t
 	t.start = time.Now()
-	unlimited := s.limit(t)
+	unlimited := s.limit(ctx, t)
 	results, err := s.execute(ctx, m)
 	took := time.Since(t.start) - t.waitedFor()
 	unlimited()
@@ -318,14 +310,22 @@ func (s *session) offload(ctx context.Context, m *wire.Migrate) error {
 // errLimit marks an attempt that needs more than this host gives; its device can do without.
 var errLimit = errors.New("limit of this node")
 
-// limit ends an attempt that runs longer than the host allows. What it returns must be called when the attempt has ended.
-func (s *session) limit(t *trip) (end func()) {
+// How long code has to stop after it was told to, before the process is ended: on account of a limit, or because its
+// device has given it up and may want the clone again.
+const (
+	stopLimit     = time.Second
+	stopCancelled = 5 * time.Second
+)
+
+// limit ends an attempt that runs longer than the host allows, and says so if an attempt that was told to stop does
+// not. What it returns must be called when the attempt has ended.
+func (s *session) limit(ctx context.Context, t *trip) (end func()) {
 	h := s.host
 	h.running.Add(1)
 	watched := h.Watch("offload", s.hello.Module, h.Limits.Exec)
 	var mu sync.Mutex
-	var timer *time.Timer
-	over := false
+	var timer *time.Timer // guarded by mu
+	over := false         // guarded by mu
 	look := func() {
 		mu.Lock()
 		defer mu.Unlock()
@@ -339,13 +339,25 @@ func (s *session) limit(t *trip) (end func()) {
 			return
 		}
 		t.cancel(fmt.Errorf("%w: an offload may run for %v, and %v with all waiting", errLimit, h.Limits.Exec, h.Limits.Wall))
-		over = true
-		timer = time.AfterFunc(time.Second, func() { h.Stuck("offload", s.hello.Module) })
 	}
 	mu.Lock()
 	timer = time.AfterFunc(min(h.Limits.Exec, h.Limits.Wall), look)
 	mu.Unlock()
+	unwatch := context.AfterFunc(ctx, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		if over {
+			return
+		}
+		timer.Stop()
+		patience := stopCancelled
+		if errors.Is(context.Cause(ctx), errLimit) {
+			patience = stopLimit
+		}
+		timer = time.AfterFunc(patience, func() { h.Stuck("offload", s.hello.Module) })
+	})
 	return func() {
+		unwatch()
 		mu.Lock()
 		over = true
 		timer.Stop()
@@ -399,7 +411,17 @@ func (s *session) takeIn(ctx context.Context, a migrate.Attempt, m *wire.Migrate
 	}
 	s.shadow.Update(mem, staged.Pages())
 	m.Image.Next = staged.Next
-	return 0, s.collect()
+	if p.Mem == nil {
+		return 0, nil
+	}
+	// What an earlier attempt wrote was collected when the device asked where this clone stands: only what came was
+	// written since.
+	came := &linmem.PageSet{}
+	for page := range staged.Pages() {
+		came.Add(page)
+	}
+	s.written.Or(came)
+	return 0, p.Mem.ForgetPages(came)
 }
 
 // execute runs the candidate's body.
@@ -407,6 +429,10 @@ func (s *session) execute(ctx context.Context, m *wire.Migrate) ([]uint64, error
 	c := s.proc.Manifest.Candidates[m.Candidate]
 	stack := make([]uint64, max(len(c.Params), len(c.Results)))
 	copy(stack, m.Args)
+	s.host.gate.enter()
+	defer s.host.gate.leave()
+	s.nudged.Store(s.proc)
+	defer s.nudged.Store(nil)
 	err := s.proc.Body(m.Candidate).Call(ctx, stack)
 	return stack[:len(c.Results)], err
 }

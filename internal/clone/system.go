@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/migrate"
@@ -27,16 +26,17 @@ type trip struct {
 	calls   uint64
 	credit  wire.CreditSender
 	granted uint64 // the credit taken so far
+	gate    *gate
 	room    uint64 // bytes of output that may still come
 	buf     []byte
 	start   time.Time
-	waited  atomic.Int64 // nanoseconds for the device
-	waiting atomic.Int64 // when the present wait began, in nanoseconds since start; 0: none
 
 	news   chan struct{} // signals that one of the following came
 	mu     sync.Mutex
 	result *wire.HomeResult // guarded by mu
 	limit  uint64           // guarded by mu; the highest credit
+	waited time.Duration    // guarded by mu; for the device, until the present wait
+	since  time.Time        // guarded by mu; when the present wait began; zero: none
 }
 
 // take notes a message for the trip; the session's receiver calls it and never waits.
@@ -61,6 +61,12 @@ func (t *trip) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response) e
 		return nil // takes effect when the device merges the descriptors
 	}
 	t.calls++
+	if req.Op.Where() == wasi.OneWay {
+		if uint64(len(req.Data)) > t.room {
+			return fmt.Errorf("%w: output of one offload", errLimit)
+		}
+		t.room -= uint64(len(req.Data))
+	}
 	switch where := req.Op.Where(); {
 	case where == wasi.AtClone:
 		return t.note(ctx, req, resp)
@@ -79,10 +85,6 @@ func (t *trip) note(ctx context.Context, req *wasi.Request, resp *wasi.Response)
 }
 
 func (t *trip) output(ctx context.Context, req *wasi.Request, resp *wasi.Response) error {
-	if uint64(len(req.Data)) > t.room {
-		return fmt.Errorf("%w: output of one offload", errLimit)
-	}
-	t.room -= uint64(len(req.Data))
 	for need := len(req.Data); need > 0; {
 		if n := t.credit.Take(need); n > 0 {
 			need -= n
@@ -114,20 +116,23 @@ func (t *trip) home(ctx context.Context, req *wasi.Request, resp *wasi.Response)
 
 // waitedFor is how long the trip has waited for the device so far.
 func (t *trip) waitedFor() time.Duration {
-	d := time.Duration(t.waited.Load())
-	if w := t.waiting.Load(); w > 0 {
-		d += time.Since(t.start) - time.Duration(w)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.since.IsZero() {
+		return t.waited
 	}
-	return d
+	return t.waited + time.Since(t.since)
 }
 
 // wait blocks until there is what is waited for, and takes the result, if any, and the credit.
 func (t *trip) wait(ctx context.Context, there func() bool) (*wire.HomeResult, error) {
-	begin := time.Since(t.start)
-	t.waiting.Store(max(int64(begin), 1))
+	t.mu.Lock()
+	t.since = time.Now()
+	t.mu.Unlock()
 	defer func() {
-		t.waiting.Store(0)
-		t.waited.Add(int64(time.Since(t.start) - begin))
+		t.mu.Lock()
+		t.waited, t.since = t.waited+time.Since(t.since), time.Time{}
+		t.mu.Unlock()
 	}()
 	for {
 		t.mu.Lock()

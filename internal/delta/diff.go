@@ -8,6 +8,19 @@ import (
 // joinGap is how many equal bytes between two changed ranges are sent rather than a new range begun.
 const joinGap = 4
 
+// alike guesses from a sample of words whether a difference is worth computing: of a page that was written all over
+// it would be given up near its end.
+func alike(base, page []byte) bool {
+	const step = PageSize / 16
+	differ := 0
+	for at := 0; at < PageSize; at += step {
+		if binary.LittleEndian.Uint64(base[at:]) != binary.LittleEndian.Uint64(page[at:]) {
+			differ++
+		}
+	}
+	return differ <= 14
+}
+
 // appendDiff appends the changed ranges that lead from base to page, or reports false when they grow beyond limit.
 func appendDiff(dst, base, page []byte, limit int) ([]byte, bool) {
 	start, end := len(dst), 0

@@ -96,7 +96,7 @@ func (e *encoder) page(p uint32) {
 	}
 	e.digest.page(p, data)
 	if e.opt.Base != nil {
-		if base := e.opt.Base(p); len(base) == PageSize && e.writeDiff(p, base, data) {
+		if base := e.opt.Base(p); len(base) == PageSize && alike(base, data) && e.writeDiff(p, base, data) {
 			return
 		}
 	}

@@ -30,7 +30,7 @@ type Cloud struct {
 	// Alike says that the code here is such that it behaves the same only on clones with the same engine and
 	// architecture; others are refused.
 	Alike bool
-	// MaxModule is the size up to which the module is uploaded; 0: any.
+	// MaxModule is how many bytes may have been sent when the module is uploaded, itself included; 0: any.
 	MaxModule uint64
 	// Log is told, in one line each, what a person may want to know. Any goroutine may call it, one at a time.
 	Log func(format string, args ...any)
@@ -72,13 +72,25 @@ type conn struct {
 	arch   string
 	// early says that the clone's word that it is ready is yet to come. The guest's goroutine alone uses it.
 	early bool
+	// judge tells whether the node is the one that an early conversation was begun for.
+	judge func(*wire.Welcome) error
 }
 
-// recv returns the next message but for that word.
+// recv returns the next message but for that word. Nothing is taken from a node that is another than was thought.
 func (n *conn) recv(ctx context.Context, initial delta.ID) (wire.Message, error) {
+	if !n.early {
+		return n.end.Recv(ctx)
+	}
+	w, err := n.end.Welcome(ctx)
+	if err == nil {
+		err = n.judge(w)
+	}
+	if err != nil {
+		return nil, err
+	}
 	m, err := n.end.Recv(ctx)
-	if err != nil || !n.early {
-		return m, err
+	if err != nil {
+		return nil, err
 	}
 	n.early = false
 	if err := isReady(m, initial); err != nil {
@@ -124,14 +136,14 @@ func (c *Cloud) keep(ctx context.Context) {
 	if c.Known != nil {
 		c.measuredRate(c.Known.Rate)
 		if c.Known.Warm {
-			ready, err := c.converseEarly(ctx)
+			began, err := c.converseEarly(ctx)
 			switch {
 			case ctx.Err() != nil:
 				return
 			case permanent(err):
 				c.giveUp(err)
 				return
-			case ready && !refusedWith(err, wire.CodeUnknown):
+			case began:
 				c.trouble(true, err)
 			}
 		}
@@ -168,6 +180,9 @@ func refusedWith(err error, codes ...wire.Code) bool {
 	var refused *peer.RefusedError
 	return errors.As(err, &refused) && slices.Contains(codes, refused.Code)
 }
+
+// errStale ends a conversation that was begun early with a node that has changed.
+var errStale = fmt.Errorf("%w: the node is not what it was in an earlier run", peer.ErrLost)
 
 // errDistrust marks what only a faulty or lying clone does. It ends all dealings with its cloud.
 var errDistrust = errors.New("the clone broke a rule")
@@ -261,7 +276,7 @@ func (c *Cloud) drop(n *conn, err error) {
 	}
 	c.mu.Unlock()
 	if !permanent(err) {
-		if !n.early || !refusedWith(err, wire.CodeUnknown) {
+		if !n.early { // else it was worth trying, and another kind of conversation follows at once
 			c.trouble(true, err)
 		}
 		n.end.Close()
@@ -306,7 +321,8 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 	return true, c.use(ctx, &conn{end: end, state: initial, engine: welcome.Engine, arch: welcome.Arch})
 }
 
-// converseEarly is converse with a node that is known to have the program's code in place.
+// converseEarly is converse with a node that is known to have the program's code in place. It tells whether that was
+// true.
 func (c *Cloud) converseEarly(ctx context.Context) (bool, error) {
 	hello := c.Hello
 	if _, err := rand.Read(hello.Session[:]); err != nil {
@@ -322,14 +338,33 @@ func (c *Cloud) converseEarly(ctx context.Context) (bool, error) {
 		if err != nil {
 			return
 		}
-		if err := c.acceptable(w); err != nil || !w.HaveModule || w.Engine != c.Known.Engine || w.Arch != c.Known.Arch {
+		if c.asKnown(w) != nil {
 			end.Refuse(wire.CodeUnknown, "not what it was in an earlier run")
 			return
 		}
 		c.learn(w)
 	}()
-	n := &conn{end: end, state: migrate.InitialID(c.Hello.Module), engine: c.Known.Engine, arch: c.Known.Arch, early: true}
-	return true, c.use(ctx, n)
+	n := &conn{end: end, state: migrate.InitialID(c.Hello.Module), engine: c.Known.Engine, arch: c.Known.Arch, early: true, judge: c.asKnown}
+	err = c.use(ctx, n)
+	w, unwelcome := end.Welcome(ctx)
+	if unwelcome != nil {
+		return false, err
+	}
+	if stale := c.asKnown(w); stale != nil {
+		return false, stale
+	}
+	return true, err
+}
+
+// asKnown refuses nodes that are not what they were.
+func (c *Cloud) asKnown(w *wire.Welcome) error {
+	if err := c.acceptable(w); err != nil {
+		return fmt.Errorf("%w: %w", peer.ErrLost, err)
+	}
+	if !w.HaveModule || w.Engine != c.Known.Engine || w.Arch != c.Known.Arch {
+		return errStale
+	}
+	return nil
 }
 
 // acceptable refuses clones on which the program could behave otherwise.
@@ -393,8 +428,8 @@ func (c *Cloud) Learned() *Known {
 
 func (c *Cloud) upload(ctx context.Context, end *peer.Endpoint) error {
 	total := uint64(len(c.Module))
-	if c.MaxModule > 0 && total > c.MaxModule {
-		return fmt.Errorf("%w: the module has %d bytes, and %d may be uploaded", peer.ErrHopeless, total, c.MaxModule)
+	if sent := c.totals().up; c.MaxModule > 0 && sent+total > c.MaxModule {
+		return fmt.Errorf("%w: the module has %d bytes, and %d may be uploaded", peer.ErrHopeless, total, c.MaxModule-min(sent, c.MaxModule))
 	}
 	for at := uint64(0); at < total; {
 		n := min(total-at, wire.MaxData)
@@ -440,6 +475,12 @@ func (c *Cloud) totals() traffic {
 		t.resumed += c.conn.end.Resumed()
 	}
 	return t
+}
+
+// Traffic returns the bytes of frames sent and received so far.
+func (c *Cloud) Traffic() (up, down uint64) {
+	t := c.totals()
+	return t.up, t.down
 }
 
 // Await waits until a clone is ready, for at most d; false: none is, or none will be.

@@ -41,7 +41,7 @@ func newNode(plan link.Plan) *node {
 			return nil, &peer.RefusedError{Code: n.refuse, Text: "no"}
 		}
 		return &wire.Welcome{Version: wire.Version, Session: h.Session, HaveModule: n.have, Engine: "fast", Arch: "z80"}, nil
-	}, Serve: func(ctx context.Context, e *peer.Endpoint, h *wire.Hello) {
+	}, Serve: func(ctx context.Context, e *peer.Endpoint, h *wire.Hello, _ *wire.Welcome) {
 		for n.have == false {
 			m, err := e.Recv(ctx)
 			if err != nil {

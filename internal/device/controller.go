@@ -95,6 +95,7 @@ type Controller struct {
 	here      bool // nothing leaves any more
 
 	offloads uint64
+	ticks    ticker
 	frames   []frame       // the calls that run here, innermost last
 	handed   int           // of them handed back by the clone
 	inside   time.Duration // time in trips and in waiting so far, which is not the guest's
@@ -355,6 +356,7 @@ func (c *Controller) Finish(err error) (Report, error) {
 			err = errors.Join(end, err)
 		}
 	}
+	c.ticks.stop()
 	r := c.report
 	r.Wall = c.now() + r.Start
 	for _, f := range r.Functions {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/delta"
+	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/wasi"
@@ -96,13 +97,16 @@ func (t *trip) apply(ctx context.Context, m *wire.Reintegrate, staged *migrate.S
 		return fmt.Errorf("BUG: merge: %w", err)
 	}
 	c.closeUnused(ctx)
+	came := &linmem.PageSet{}
 	for p := range staged.Pages() {
-		c.ever.Add(p)
+		came.Add(p)
 	}
+	c.ever.Or(came)
 	c.note()
 	if c.proc.Mem != nil {
 		c.shadow.Update(c.proc.Mem.Bytes(), staged.Pages())
-		if err := c.proc.Mem.Forget(); err != nil {
+		// The guest has not run meanwhile: what was written is what came.
+		if err := c.proc.Mem.ForgetPages(came); err != nil {
 			return fmt.Errorf("BUG: arm after merge: %w", err)
 		}
 	}

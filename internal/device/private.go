@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -67,7 +68,7 @@ func newOutside(s wasi.System, l *local.System, p Private) *outside {
 func (o *outside) touches(req *wasi.Request) string {
 	for _, h := range req.Handles() {
 		if o.kept[h] {
-			return o.name(req)
+			return cmp.Or(o.name(req), o.names[h]) // a poll names its handles elsewhere
 		}
 	}
 	return ""
@@ -75,11 +76,14 @@ func (o *outside) touches(req *wasi.Request) string {
 
 // name is what a request concerns, as the guest would call it.
 func (o *outside) name(req *wasi.Request) string {
-	dir := o.names[req.Handle]
-	if req.Path == "" || dir == "" || req.Op == wasi.OpSymlink {
+	dir, file := o.names[req.Handle], req.Path
+	if req.Op == wasi.OpSymlink {
+		dir, file = o.names[req.Handle2], req.Path2
+	}
+	if dir == "" || file == "" {
 		return dir
 	}
-	return path.Join(dir, req.Path)
+	return path.Join(dir, file)
 }
 
 // Do implements wasi.System.
@@ -155,8 +159,11 @@ func (c *Controller) settleHere(why string) {
 	c.cfg.Trace("nothing leaves the device from here on: %s", why)
 }
 
+// uploadMargin is what the frames around what is sent may need, and acknowledgements.
+const uploadMargin = 1 << 10
+
 // mayUpload tells whether n more bytes may be sent.
 func (c *Controller) mayUpload(n uint64) bool {
 	limit := c.cfg.Limits.Upload
-	return limit == 0 || c.cfg.Cloud.totals().up+n <= limit
+	return limit == 0 || c.cfg.Cloud.totals().up+n+uploadMargin <= limit
 }

@@ -11,9 +11,6 @@ import (
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
-// tick is how often a waiting trip looks whether it is overdue.
-const tick = 20 * time.Millisecond
-
 // serve carries out the clone's calls until it is back.
 func (t *trip) serve(ctx context.Context) error {
 	for {
@@ -71,14 +68,13 @@ func (t *trip) recv(ctx context.Context) (wire.Message, error) {
 		if err := t.late(); err != nil {
 			return nil, err
 		}
-		wait, stop := context.WithTimeout(ctx, tick)
+		wait := t.c.ticks.until(ctx)
 		m, err := t.c.conn.recv(wait, t.c.initial())
-		stop()
-		if err != nil && t.back == nil && t.c.cfg.Away != nil {
-			t.back = t.c.cfg.Away()
-		}
-		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.Canceled) {
 			return m, err
+		}
+		if t.back == nil && t.c.cfg.Away != nil && time.Since(t.start) >= tick {
+			t.back = t.c.cfg.Away()
 		}
 	}
 }
@@ -149,7 +145,7 @@ func (t *trip) homeCall(ctx context.Context, m *wire.HomeCall) error {
 		return err
 	}
 	t.answered = time.Now()
-	if what := t.c.out.name(&req); what != "" || req.Path != "" {
+	if what := t.c.out.name(&req); what != "" {
 		t.c.cfg.Audit("%s: %v of %q for the clone, %d bytes", name(t.cand), req.Op, what, len(response))
 	}
 	if !t.c.mayUpload(uint64(len(response))) {

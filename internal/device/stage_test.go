@@ -230,6 +230,9 @@ type lie struct {
 	overdue  bool // by the policy's word, as soon as it is asked
 	luck     bool // line and reason may be missing, or be those of a lost link
 	wait     time.Duration
+	// admit judges greetings in place of the usual; setup changes the run's configuration.
+	admit func(h *wire.Hello) (*wire.Welcome, error)
+	setup func(cfg *runner.Config)
 }
 
 // outcome is what a run left.
@@ -311,9 +314,12 @@ func (c *lie) connect(ctx context.Context, cfg *runner.Config) (stop func()) {
 	acc := &peer.Acceptor{
 		Config: cfg.Peer,
 		Admit: func(h *wire.Hello) (*wire.Welcome, error) {
+			if c.admit != nil {
+				return c.admit(h)
+			}
 			return &wire.Welcome{Version: wire.Version, Session: h.Session, Engine: "liar", Arch: "wasm"}, nil
 		},
-		Serve: func(ctx context.Context, e *peer.Endpoint, h *wire.Hello) {
+		Serve: func(ctx context.Context, e *peer.Endpoint, h *wire.Hello, _ *wire.Welcome) {
 			s := &stage{end: e, ctx: ctx, hello: h}
 			defer func() {
 				if s.mem != nil {
@@ -344,6 +350,9 @@ func (c *lie) connect(ctx context.Context, cfg *runner.Config) (stop func()) {
 			go func() { _ = acc.Accept(ctx, there) }()
 		}
 		return here, nil
+	}
+	if c.setup != nil {
+		c.setup(cfg)
 	}
 	return acc.Close
 }

@@ -161,10 +161,8 @@ func (t *trip) send(ctx context.Context) func(wire.Message) error {
 			send = t.c.conn.end.Queue
 		}
 		for {
-			wait, stop := context.WithTimeout(ctx, tick)
-			err := send(wait, m)
-			stop()
-			if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			err := send(t.c.ticks.until(ctx), m)
+			if err == nil || ctx.Err() != nil || !errors.Is(err, context.Canceled) {
 				return err
 			}
 			if err := t.late(); err != nil {
@@ -195,6 +193,9 @@ func (t *trip) depart(ctx context.Context, args []uint64) error {
 		return err
 	}
 	t.capture = time.Since(begin)
+	if !c.mayUpload(uint64(c.pending.Len())*delta.PageSize + uint64(len(img.WASI))) {
+		return errUpload // before any of it has left
+	}
 	begin = time.Now()
 	m := &wire.Migrate{
 		Offload: t.attempt.Offload, Attempt: t.attempt.Number, Candidate: t.cand.ID,

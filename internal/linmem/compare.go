@@ -68,6 +68,24 @@ func (c *compare) scan(set *PageSet) error {
 	return nil
 }
 
+func (c *compare) forget(set *PageSet) error {
+	if c.m.size > c.size {
+		if err := c.shadow.grow(c.size, c.m.size); err != nil {
+			return err
+		}
+		c.size = c.m.size
+	}
+	now, old := c.m.area.bytes(), c.shadow.bytes()
+	for page := range set.All() {
+		p := uint64(page) * PageSize
+		if src := now[p : p+PageSize]; c.held.Has(page) || !isZero(src) {
+			c.held.Add(page)
+			copy(old[p:p+PageSize], src)
+		}
+	}
+	return nil
+}
+
 func (c *compare) grown(_, _ uint64) {} // the shadow follows in scan
 
 func (c *compare) overhead() uint64 {

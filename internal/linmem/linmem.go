@@ -19,7 +19,7 @@
 // (a shadow copy of the pages that hold something; its cost is that copy, and reading the memory at each Collect). A host
 // with larger pages reports all of PageSize that make up one of its own.
 //
-// Track, Collect, Forget and View want the guest stopped, and no system call in flight that fills its memory: a write
+// Track, Collect, Forget, ForgetPages and View want the guest stopped, and no system call in flight that fills its memory: a write
 // that happens during the call may be missed. What one goroutine wrote before is seen.
 //
 // # Views
@@ -113,6 +113,8 @@ type mapping interface {
 type tracker interface {
 	// arm forgets the writes until now.
 	arm() error
+	// forget forgets the writes to the pages of set, which lie within the memory; all others were not written.
+	forget(set *PageSet) error
 	// collect adds the pages written since and arms again. After an error nothing is lost: what is armed
 	// again is in set.
 	collect(set *PageSet) error

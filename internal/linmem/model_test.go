@@ -135,6 +135,23 @@ func TestAgainstModel(t *testing.T) {
 						o.rearm()
 					}
 				},
+				"forget-pages": func(r *rapid.T) {
+					var set PageSet
+					for p := range o.written {
+						set.Add(p)
+					}
+					if n := len(o.data) / PageSize; n > 0 {
+						for range rapid.IntRange(0, 60).Draw(r, "others") {
+							set.Add(uint32(rapid.IntRange(0, n-1).Draw(r, "page")))
+						}
+					}
+					if err := m.ForgetPages(&set); (err == nil) != o.tracking {
+						r.Fatal(err)
+					}
+					if o.tracking {
+						o.rearm()
+					}
+				},
 				"track": func(r *rapid.T) {
 					if err := m.Track(); err != nil {
 						r.Fatal(err)

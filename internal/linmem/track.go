@@ -71,6 +71,20 @@ func (m *Memory) Forget() error {
 	return nil
 }
 
+// ForgetPages is Forget where nothing but the pages of set was written: it costs what they cost, not what the memory does.
+func (m *Memory) ForgetPages(set *PageSet) error {
+	if m.tracker == nil {
+		return fmt.Errorf("forget dirty pages: %w", ErrNotTracking)
+	}
+	if last, ok := set.Max(); ok && uint64(last) >= m.size/PageSize {
+		return fmt.Errorf("forget dirty pages: page %d is beyond the memory", last)
+	}
+	if err := m.tracker.forget(set); err != nil {
+		return fmt.Errorf("forget dirty pages: %w", err)
+	}
+	return nil
+}
+
 // Untrack ends what Track began and releases what it needed.
 func (m *Memory) Untrack() error {
 	if m.tracker == nil {

@@ -134,6 +134,26 @@ func (u *userfault) arm() error {
 	return nil
 }
 
+// forgetRuns is up to how many runs of pages are protected one by one.
+const forgetRuns = 32
+
+func (u *userfault) forget(set *PageSet) error {
+	host := uint32(os.Getpagesize() / PageSize)
+	runs := 0
+	for range set.Ranges() {
+		if runs++; runs > forgetRuns {
+			return u.scan(nil)
+		}
+	}
+	for first, end := range set.Ranges() {
+		first, end = first/host*host, (end+host-1)/host*host // whole pages of the host's
+		if err := u.protect(uint64(first)*PageSize, min(uint64(end)*PageSize, u.m.size)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // protect write-protects [from, to).
 func (u *userfault) protect(from, to uint64) error {
 	if from == to {

@@ -33,6 +33,7 @@ type Process struct {
 	segments []segment
 	bodies   []engine.Func
 	arms     []engine.Global
+	stop     engine.Global // nil: the code does not poll
 }
 
 // cell is one mutable global: of a number type, or a vector through its accessors.
@@ -80,6 +81,9 @@ func Bind(inst engine.Instance, m *rewrite.Manifest, w *wasi.Process) (*Process,
 		}
 		p.segments = append(p.segments, v)
 	}
+	if m.Stop != "" {
+		p.stop = inst.Global(m.Stop)
+	}
 	for _, c := range m.Candidates {
 		f := inst.Func(c.Body)
 		if f == nil {
@@ -106,6 +110,14 @@ func (p *Process) Arm(id uint32, on bool) {
 		v |= bit
 	}
 	p.arms[id].Set(v)
+}
+
+// Nudge makes the guest call the host at its next poll. Any goroutine may call it while the process lives; a guest that
+// counts at that moment may miss it.
+func (p *Process) Nudge() {
+	if p.stop != nil {
+		p.stop.Set(1)
+	}
 }
 
 // Body is the function of a candidate, never its wrapper.

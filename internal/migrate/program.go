@@ -71,6 +71,8 @@ type Linkage struct {
 	// growth beyond, or one that the system refuses, then ends the run with engine.ErrMemory: the guest may not see it,
 	// since it would succeed elsewhere.
 	MemoryLimit uint64
+	// Poll is called by each poll of the guest, before it is seen whether its run shall end. Optional.
+	Poll func()
 }
 
 // Start instantiates the program with the initial image and begins to notice writes. No code of the guest has run.
@@ -102,6 +104,9 @@ func (p *Program) Start(ctx context.Context, l Linkage) (*Process, error) {
 	}
 	if m := p.Manifest; m.Stop != "" && funcs[rewrite.Module][rewrite.ImportPoll].Call == nil {
 		add(rewrite.Module, rewrite.ImportPoll, engine.HostFunc{Call: func(ctx context.Context, _ engine.Instance, _ []uint64) error {
+			if l.Poll != nil {
+				l.Poll()
+			}
 			return context.Cause(ctx)
 		}})
 	}

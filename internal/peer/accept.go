@@ -17,8 +17,9 @@ type Acceptor struct {
 	Config Config
 	// Admit judges the Hello of a new conversation and makes the answer; an error refuses it.
 	Admit func(*wire.Hello) (*wire.Welcome, error)
-	// Serve has a new conversation until it returns; ctx ends when the conversation does.
-	Serve func(ctx context.Context, e *Endpoint, hello *wire.Hello)
+	// Serve has a new conversation until it returns; ctx ends when the conversation does. It is called for each Hello
+	// that Admit has taken, also where the conversation has ended already.
+	Serve func(ctx context.Context, e *Endpoint, hello *wire.Hello, welcome *wire.Welcome)
 
 	mu       sync.Mutex
 	sessions map[wire.Token]*Endpoint // guarded by mu
@@ -67,9 +68,14 @@ func (a *Acceptor) resume(l link.Link, ack uint64, hello *wire.Hello) error {
 		return &RefusedError{wire.CodeUnknown, "no such session"}
 	}
 	e.mu.Lock()
-	received := e.session.Received()
+	received, first := e.session.Received(), e.welcome
 	e.mu.Unlock()
-	f, err := wire.Encode(0, received, &wire.Welcome{Version: wire.Version, Session: hello.Session, HaveModule: true, Resumed: true})
+	if first == nil { // its greeting is still being judged
+		return &RefusedError{wire.CodeUnknown, "no such session yet"}
+	}
+	again := *first // a device that did not wait for the first one may never have got it
+	again.HaveModule, again.Resumed = true, true
+	f, err := wire.Encode(0, received, &again)
 	if err != nil {
 		return err
 	}
@@ -77,32 +83,36 @@ func (a *Acceptor) resume(l link.Link, ack uint64, hello *wire.Hello) error {
 }
 
 func (a *Acceptor) begin(ctx context.Context, l link.Link, hello *wire.Hello) error {
-	welcome, err := a.Admit(hello)
-	if err != nil {
-		return err
-	}
-	f, err := wire.Encode(0, 0, welcome)
-	if err != nil {
-		return err
-	}
 	e := newEndpoint(a.Config)
 	if err := a.register(hello.Session, e); err != nil {
 		e.over()
 		return err
 	}
-	if err := e.attach(l, nil, f); err != nil {
+	welcome, err := a.Admit(hello)
+	if err != nil {
 		a.forget(hello.Session)
+		e.end(fmt.Errorf("%w: %w", ErrLost, err))
 		return err
+	}
+	e.mu.Lock()
+	e.welcome = welcome
+	e.mu.Unlock()
+	f, err := wire.Encode(0, 0, welcome)
+	if err == nil {
+		err = e.attach(l, nil, f)
+	}
+	if err != nil {
+		e.end(fmt.Errorf("%w: %w", ErrLost, err))
 	}
 	go func() {
 		defer a.forget(hello.Session)
 		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 		defer cancel()
 		defer context.AfterFunc(e.life, cancel)()
-		a.Serve(ctx, e, hello)
+		a.Serve(ctx, e, hello, welcome)
 		e.Close()
 	}()
-	return nil
+	return err
 }
 
 func (a *Acceptor) register(s wire.Token, e *Endpoint) error {

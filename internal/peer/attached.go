@@ -102,7 +102,7 @@ func (a *attached) detach() {
 // broken drops a link that failed and gives the conversation its grace.
 func (e *Endpoint) broken(a *attached, err error) {
 	a.detach()
-	if errors.Is(err, wire.ErrProtocol) {
+	if final(err) || errors.Is(err, wire.ErrProtocol) {
 		e.end(fmt.Errorf("%w: %w", ErrLost, err))
 		return
 	}
@@ -112,6 +112,9 @@ func (e *Endpoint) broken(a *attached, err error) {
 		return
 	}
 	e.current = nil
+	if e.ending {
+		return // the other side has taken its leave
+	}
 	e.links++
 	links := e.links
 	e.grace = keepVigil(e.cfg.Grace, func() {
@@ -356,6 +359,10 @@ func (e *Endpoint) take(a *attached, f []byte) error {
 		e.mu.Unlock()
 		return link.ErrClosed // a newer link has taken over
 	}
+	if h, err := wire.ParseHeader(f); err == nil && h.Type.Numbered() && e.greeted != nil && e.welcome == nil {
+		e.mu.Unlock()
+		return errLoses // Welcome came first
+	}
 	before := e.session.Acked()
 	m, err := e.session.Receive(f)
 	if err != nil {
@@ -376,12 +383,9 @@ func (e *Endpoint) take(a *attached, f []byte) error {
 	case *wire.Pong:
 		err = e.answered(a, m.Stamp)
 	case *wire.Welcome:
-		if e.greeted == nil || e.welcome != nil {
+		if !e.welcomed(m) {
 			err = errAgain
-			break
 		}
-		e.welcome = m
-		close(e.greeted)
 	case *wire.Hello:
 		err = errAgain
 	case *wire.Bye:
@@ -389,6 +393,9 @@ func (e *Endpoint) take(a *attached, f []byte) error {
 		e.end(fmt.Errorf("%w: ended by the other side: %w", ErrLost, &RefusedError{m.Code, m.Text}))
 		return link.ErrClosed
 	default:
+		if e.intercept != nil && e.intercept(m) {
+			break
+		}
 		e.inbox = append(e.inbox, m)
 		wake(e.ready)
 	}

@@ -19,7 +19,7 @@ func BenchmarkRoundTrip(b *testing.B) {
 				Admit: func(h *wire.Hello) (*wire.Welcome, error) {
 					return &wire.Welcome{Version: wire.Version, Session: h.Session}, nil
 				},
-				Serve: func(ctx context.Context, e *peer.Endpoint, _ *wire.Hello) {
+				Serve: func(ctx context.Context, e *peer.Endpoint, _ *wire.Hello, _ *wire.Welcome) {
 					for {
 						m, err := e.Recv(ctx)
 						if err != nil {

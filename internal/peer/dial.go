@@ -21,6 +21,9 @@ func Dial(ctx context.Context, dial link.Dialer, hello wire.Hello, cfg Config) (
 		e.over()
 		return nil, nil, err
 	}
+	if t, ok := g.link.(link.Timed); ok && t.RTT() < g.took {
+		g.took = t.RTT() // the node may have had to start something before it could answer
+	}
 	e.rtt, e.least = g.took, g.took
 	hello.Resume = true
 	e.redo = func() { e.redial(dial, hello) }
@@ -65,12 +68,28 @@ func DialEarly(ctx context.Context, dial link.Dialer, hello wire.Hello, cfg Conf
 func (e *Endpoint) Welcome(ctx context.Context) (*wire.Welcome, error) {
 	select {
 	case <-e.greeted:
-		return e.welcome, nil
 	case <-e.life.Done():
-		return nil, e.Err()
 	case <-ctx.Done():
-		return nil, ctx.Err()
 	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.welcome != nil: // also when it has ended since
+		return e.welcome, nil
+	case e.err != nil:
+		return nil, e.err
+	}
+	return nil, ctx.Err()
+}
+
+// welcomed takes the answer to the Hello of DialEarly; false: it was there. Preconditions: e.mu is held.
+func (e *Endpoint) welcomed(w *wire.Welcome) bool {
+	if e.greeted == nil || e.welcome != nil {
+		return false
+	}
+	e.welcome = w
+	close(e.greeted)
+	return true
 }
 
 // greeting is a link over which the node has answered.
@@ -141,8 +160,7 @@ func (e *Endpoint) redial(dial link.Dialer, hello wire.Hello) {
 		if err == nil {
 			return
 		}
-		var refused *RefusedError
-		if errors.As(err, &refused) || errors.Is(err, wire.ErrLost) {
+		if final(err) || errors.Is(err, wire.ErrLost) {
 			e.end(fmt.Errorf("%w: %w", ErrLost, err))
 			return
 		}
@@ -154,6 +172,12 @@ func (e *Endpoint) redial(dial link.Dialer, hello wire.Hello) {
 			return
 		}
 	}
+}
+
+// final tells whether no other link would carry the conversation on.
+func final(err error) bool {
+	var refused *RefusedError
+	return errors.As(err, &refused) || errors.Is(err, ErrHopeless)
 }
 
 // goOn makes one attempt to go on over a new link.
@@ -170,6 +194,9 @@ func (e *Endpoint) goOn(dial link.Dialer, hello *wire.Hello, patience time.Durat
 	if !g.welcome.Resumed {
 		err = fmt.Errorf("%w: the node does not know the session any more", wire.ErrLost)
 	} else {
+		e.mu.Lock()
+		e.welcomed(g.welcome)
+		e.mu.Unlock()
 		err = e.resume(g.link, g.ack)
 	}
 	if err != nil {

@@ -21,6 +21,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
@@ -97,26 +98,27 @@ type Endpoint struct {
 	ready chan struct{} // signals a receiver
 	redo  func()        // device side: dials again; nil on a node
 
-	mu      sync.Mutex
-	session *wire.Session  // guarded by mu
-	inbox   []wire.Message // guarded by mu; received, in order
-	drained chan struct{}  // guarded by mu; closed and replaced when inbox has room again
-	current *attached      // guarded by mu; nil between links
-	err     error          // guarded by mu; why life has ended
-	room    chan struct{}  // guarded by mu; closed and replaced when frames were acknowledged
-	resumed int            // guarded by mu
-	bytes   Traffic        // guarded by mu
-	queued  uint64         // guarded by mu; bytes of numbered frames
-	arrived uint64         // guarded by mu; those of them that are acknowledged
-	arrival time.Time      // guarded by mu; of the last acknowledgement
-	rtt     time.Duration  // guarded by mu; smoothed
-	least   time.Duration  // guarded by mu; the shortest
-	links   int            // guarded by mu; counts changes of current
-	grace   *vigil         // guarded by mu; runs between links
-	rate    rate           // guarded by mu
-	later   *time.Timer    // guarded by mu; writes what Queue left
-	greeted chan struct{}  // closed when welcome is there; nil: the conversation began with it
-	welcome *wire.Welcome  // guarded by mu until greeted is closed
+	mu        sync.Mutex
+	session   *wire.Session           // guarded by mu
+	inbox     []wire.Message          // guarded by mu; received, in order
+	intercept func(wire.Message) bool // guarded by mu; may be nil
+	drained   chan struct{}           // guarded by mu; closed and replaced when inbox has room again
+	current   *attached               // guarded by mu; nil between links
+	err       error                   // guarded by mu; why life has ended
+	ending    bool                    // guarded by mu; Refuse says why it is about to
+	room      chan struct{}           // guarded by mu; closed and replaced when frames were acknowledged
+	resumed   int                     // guarded by mu
+	bytes     Traffic                 // guarded by mu
+	queued    uint64                  // guarded by mu; bytes of numbered frames
+	arrived   uint64                  // guarded by mu; those of them that are acknowledged
+	arrival   time.Time               // guarded by mu; of the last acknowledgement
+	rtt       time.Duration           // guarded by mu; smoothed
+	least     time.Duration           // guarded by mu; the shortest
+	links     int                     // guarded by mu; counts changes of current
+	grace     *vigil                  // guarded by mu; runs between links
+	rate      rate                    // guarded by mu
+	greeted   chan struct{}           // closed when welcome is there; nil: the conversation began with it
+	welcome   *wire.Welcome           // guarded by mu until greeted is closed; on a node, what it said
 }
 
 // Traffic counts what went over the links, frames sent again included.
@@ -137,12 +139,10 @@ func newEndpoint(cfg Config) *Endpoint {
 // Send queues a message. It waits while too much is unacknowledged. The message's bytes are copied.
 func (e *Endpoint) Send(ctx context.Context, m wire.Message) error { return e.send(ctx, m, true) }
 
-// Queue is Send for a message that others follow at once: it may go out together with the next, which spares the
-// system a call and the other side an awakening. It waits for no more than lag.
+// Queue is Send for a message that others follow: it may go out together with the next, which spares the system a call
+// and the other side an awakening. Alone it goes out with the next heartbeat: a timer of its own would cost more than
+// what is saved.
 func (e *Endpoint) Queue(ctx context.Context, m wire.Message) error { return e.send(ctx, m, false) }
-
-// lag is how long a queued message waits for others to go with it.
-const lag = 2 * time.Millisecond
 
 func (e *Endpoint) send(ctx context.Context, m wire.Message, now bool) error {
 	for {
@@ -164,7 +164,6 @@ func (e *Endpoint) send(ctx context.Context, m wire.Message, now bool) error {
 			}
 			a.queue = append(a.queue, frames...)
 			if !now && a.batch != nil && e.queued-e.arrived < inlineBytes {
-				e.flushLater()
 				e.mu.Unlock()
 				return nil
 			}
@@ -185,20 +184,12 @@ func (e *Endpoint) send(ctx context.Context, m wire.Message, now bool) error {
 	}
 }
 
-// flushLater sees to it that what is queued goes out soon. Preconditions: e.mu is held.
-func (e *Endpoint) flushLater() {
-	if e.later != nil {
-		e.later.Reset(lag)
-		return
-	}
-	e.later = time.AfterFunc(lag, func() {
-		e.mu.Lock()
-		if a := e.current; a != nil && len(a.queue) > 0 {
-			e.flush(a)
-			return
-		}
-		e.mu.Unlock()
-	})
+// Intercept has f called for each message as it is read, before it waits for a receiver; what f returns true for is not
+// received. f must be quick and must not use the endpoint. Messages that were read before are not seen by it.
+func (e *Endpoint) Intercept(f func(wire.Message) bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.intercept = f
 }
 
 // inboxLimit is how many messages may wait for the receiver before the link is left to fill up.
@@ -321,6 +312,7 @@ func (e *Endpoint) Refuse(code wire.Code, text string) {
 		text := strings.ToValidUTF8(text[:min(len(text), wire.MaxText)], "")
 		if f, err := e.session.Send(&wire.Bye{Code: code, Text: text}); err == nil {
 			a.queue = append(a.queue, f...)
+			e.ending = true
 			e.flush(a)
 			e.mu.Lock()
 			quiet := a.quiet
@@ -329,6 +321,13 @@ func (e *Endpoint) Refuse(code wire.Code, text string) {
 			defer t.Stop()
 			select {
 			case <-quiet:
+				if l, ok := a.link.(link.Finisher); ok && l.Finish() == nil {
+					// The other side closes the link once it has read that.
+					select {
+					case <-a.ctx.Done():
+					case <-t.C:
+					}
+				}
 			case <-a.ctx.Done():
 			case <-t.C:
 			}
@@ -350,9 +349,6 @@ func (e *Endpoint) end(err error) {
 	e.current = nil
 	if e.grace != nil {
 		e.grace.Stop()
-	}
-	if e.later != nil {
-		e.later.Stop()
 	}
 	e.mu.Unlock()
 	e.over()

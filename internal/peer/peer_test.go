@@ -35,9 +35,13 @@ func welcome(h *wire.Hello) (*wire.Welcome, error) {
 func connect(t testing.TB, net *link.Network, cfg peer.Config) *pair {
 	t.Helper()
 	p := &pair{net: net, release: make(chan struct{})}
-	nodes := make(chan *peer.Endpoint, 8)
-	p.acc = &peer.Acceptor{Config: cfg, Admit: welcome, Serve: func(ctx context.Context, e *peer.Endpoint, _ *wire.Hello) {
-		nodes <- e
+	type begun struct {
+		session wire.Token
+		end     *peer.Endpoint
+	}
+	nodes := make(chan begun, 32)
+	p.acc = &peer.Acceptor{Config: cfg, Admit: welcome, Serve: func(ctx context.Context, e *peer.Endpoint, h *wire.Hello, _ *wire.Welcome) {
+		nodes <- begun{h.Session, e}
 		select {
 		case <-p.release:
 		case <-ctx.Done():
@@ -58,8 +62,11 @@ func connect(t testing.TB, net *link.Network, cfg peer.Config) *pair {
 			t.Fatalf("welcomed to session %x, want %x", w.Session, hello.Session)
 		}
 	}
-	// An earlier greeting may have reached the node and come to nothing: the last one counts.
-	for p.node = <-nodes; len(nodes) > 0; p.node = <-nodes {
+	for n := range nodes { // an earlier greeting may have reached the node and come to nothing
+		if n.session == hello.Session {
+			p.node = n.end
+			break
+		}
 	}
 	return p
 }
@@ -378,7 +385,7 @@ func TestRefused(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				acc := &peer.Acceptor{
 					Admit: func(h *wire.Hello) (*wire.Welcome, error) { w, _ := welcome(h); return w, c.admit },
-					Serve: func(context.Context, *peer.Endpoint, *wire.Hello) { t.Error("served") },
+					Serve: func(context.Context, *peer.Endpoint, *wire.Hello, *wire.Welcome) { t.Error("served") },
 				}
 				defer acc.Close()
 				net := link.NewNetwork(link.Plan{}, link.NetworkConfig{})
@@ -421,7 +428,7 @@ func TestStrangers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				acc := &peer.Acceptor{Admit: welcome, Serve: func(context.Context, *peer.Endpoint, *wire.Hello) { t.Error("served") }}
+				acc := &peer.Acceptor{Admit: welcome, Serve: func(context.Context, *peer.Endpoint, *wire.Hello, *wire.Welcome) { t.Error("served") }}
 				defer acc.Close()
 				here, there := link.Pipe(0)
 				if c.frame != nil {

@@ -30,7 +30,23 @@ type Node struct {
 	DialTCP func(ctx context.Context, address string) (net.Conn, error)
 
 	mu    sync.Mutex
-	early chan connected // guarded by mu; of Prepare, until it is taken
+	early *preparing // guarded by mu; of Prepare, until it is taken
+}
+
+// preparing is a link that is being made.
+type preparing struct {
+	made chan connected
+	stop context.CancelFunc
+}
+
+// drop gives it up.
+func (p *preparing) drop() {
+	p.stop()
+	go func() {
+		if c := <-p.made; c.err == nil {
+			c.link.Close()
+		}
+	}()
 }
 
 type connected struct {
@@ -45,45 +61,39 @@ func (n *Node) Prepare(ctx context.Context) {
 	if n.early != nil {
 		return
 	}
-	c := make(chan connected, 1)
-	n.early = c
+	ctx, stop := context.WithCancel(ctx)
+	p := &preparing{make(chan connected, 1), stop}
+	n.early = p
 	go func() {
+		defer stop()
 		l, err := n.connect(ctx)
-		c <- connected{l, err}
+		p.made <- connected{l, err}
 	}()
 }
 
 // Abandon closes the connection of a Prepare that nobody took.
 func (n *Node) Abandon() {
-	if c := n.take(); c != nil {
-		go func() {
-			if p := <-c; p.err == nil {
-				p.link.Close()
-			}
-		}()
+	if p := n.take(); p != nil {
+		p.drop()
 	}
 }
 
-func (n *Node) take() chan connected {
+func (n *Node) take() *preparing {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	c := n.early
+	p := n.early
 	n.early = nil
-	return c
+	return p
 }
 
 // Connect makes a link; it is a link.Dialer. Errors that match peer.ErrHopeless would come again.
 func (n *Node) Connect(ctx context.Context) (link.Link, error) {
-	if c := n.take(); c != nil {
+	if p := n.take(); p != nil {
 		select {
-		case p := <-c:
-			return p.link, p.err
+		case c := <-p.made:
+			return c.link, c.err
 		case <-ctx.Done():
-			go func() {
-				if p := <-c; p.err == nil {
-					p.link.Close()
-				}
-			}()
+			p.drop()
 			return nil, ctx.Err()
 		}
 	}
@@ -162,6 +172,14 @@ func (a *asking) NetConn() net.Conn {
 	return a.Conn
 }
 
+// CloseWrite says that nothing more comes.
+func (a *asking) CloseWrite() error {
+	if t, ok := a.Conn.(*tls.Conn); ok {
+		return t.CloseWrite()
+	}
+	return nil
+}
+
 func (a *asking) Write(b []byte) (int, error) {
 	if a.request == nil {
 		return a.Conn.Write(b)
@@ -196,8 +214,7 @@ func refused(err error) error {
 	if !errors.As(err, &status) {
 		return err
 	}
-	switch status.Code {
-	case http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusInternalServerError:
+	if status.Code == http.StatusTooManyRequests || status.Code >= http.StatusInternalServerError { // may pass
 		return &peer.RefusedError{Code: wire.CodeLimit, Text: status.Text}
 	}
 	return &peer.RefusedError{Code: wire.CodeDenied, Text: status.Text}

@@ -18,11 +18,16 @@ const controlName = "node.clonecloud"
 const maxStatus = 1 << 20
 
 // Status asks the node how it is, and takes the answer into v. It returns how long a round trip took.
-func (n *Node) Status(ctx context.Context, v any) (time.Duration, error) {
+func (n *Node) Status(ctx context.Context, v any) (_ time.Duration, err error) {
 	conn, rtt, err := n.dial(ctx, controlName)
 	if err != nil {
 		return 0, err
 	}
+	defer func() {
+		if err != nil && ctx.Err() != nil { // which closed the connection
+			err = fmt.Errorf("ask %s: %w", n.Address.Host, ctx.Err())
+		}
+	}()
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+controlName+"/v1/status", nil)

@@ -323,6 +323,14 @@ func (i *Instance) AwaitClone(ctx context.Context, d time.Duration) bool {
 	return i.cloud != nil && i.cloud.Await(ctx, d)
 }
 
+// Traffic returns the bytes that went to the cloud and came back so far, and have been accounted for.
+func (i *Instance) Traffic() (up, down uint64) {
+	if i.cloud == nil {
+		return 0, 0
+	}
+	return i.cloud.Traffic()
+}
+
 // Finish ends the run that ended with err: the report, and the error as it counts.
 func (i *Instance) Finish(err error) (device.Report, error) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {

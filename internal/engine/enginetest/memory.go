@@ -40,6 +40,7 @@ func testMemory(t *testing.T, s *suite) {
 	t.Run("grow", func(t *testing.T) { testGrow(t, s) })
 	t.Run("largest", func(t *testing.T) { testLargest(t, s) })
 	t.Run("given", func(t *testing.T) { testGivenMemory(t, s) })
+	t.Run("withheld", func(t *testing.T) { testWithheld(t, s) })
 	t.Run("dirty", func(t *testing.T) { testDirty(t, s) })
 	t.Run("none", func(t *testing.T) {
 		m := &module{}
@@ -179,6 +180,37 @@ func testGivenMemory(t *testing.T, s *suite) {
 	want(t, inst, uint64(binary.LittleEndian.Uint32([]byte("here"))), "load", engine.PageSize)
 	want(t, inst, 0xffffffff, "grow", 2)
 	want(t, inst, 2, "grow", 1)
+}
+
+// testWithheld: a guest is ended that asks for more memory than it may have here, while the module would let it have
+// that; what no machine would give it gets -1 for.
+func testWithheld(t *testing.T, s *suite) {
+	cfg := pokes
+	cfg.Memory = func(minSize, maxSize uint64) (*linmem.Memory, error) {
+		return linmem.New(minSize, maxSize, linmem.Options{Tracker: linmem.None, Limit: 3 * engine.PageSize})
+	}
+	inst := s.instance(t, memoryModule(1, 5), cfg)
+	want(t, inst, 1, "grow", 1)
+	want(t, inst, 0xffffffff, "grow", 4)
+	for range 2 { // whatever ended the first leaves nothing behind
+		if _, err := call(context.Background(), inst, "grow", 2); !errors.Is(err, engine.ErrMemory) {
+			t.Errorf("grown past the limit: %v", err)
+		}
+		want(t, inst, 2, "size")
+		want(t, inst, 2, "grow", 0)
+	}
+	if _, ok := inst.Grow(2); ok {
+		t.Error("the host grew past the limit")
+	}
+	want(t, inst, 77, "poke", 77) // grows by one
+	want(t, inst, 3, "size")
+	if _, err := call(context.Background(), inst, "poke", 77); err == nil || errors.Is(err, engine.ErrMemory) {
+		t.Errorf("a host function grew past the limit: %v", err)
+	}
+	want(t, inst, 3, "grow", 0)
+	if _, err := s.compile(t, memoryModule(4, 5)).Instantiate(context.Background(), cfg); err == nil {
+		t.Error("it began past the limit")
+	}
 }
 
 func testDirty(t *testing.T, s *suite) {
