@@ -26,20 +26,33 @@ type Cloud interface {
 	Close() error
 }
 
-// LocalCloudConfig describes a cloud within this process. The zero value is ready.
+// LocalCloudConfig describes a cloud on this machine. The zero value is ready.
 type LocalCloudConfig struct {
 	// Engine runs the clones' code. Default: a compiler where the platform has one.
 	Engine EngineKind
-	// CacheDir keeps compiled code; "" keeps none.
+	// CacheDir keeps modules and compiled code; "" keeps none.
 	CacheDir string
+	// Worker is the command of a worker process, which must call [RunWorker] at once: the clones then live in a node of
+	// their own on the loopback interface, as they would on another machine. nil: they live in this process.
+	Worker []string
+	// Link is the kind of network that the way to such a node is to be like: a name of [LinkProfiles]. Default: as it is.
+	Link string
 	// Log is told, in one line each, what a person may want to know. Default: nothing.
 	Log func(format string, args ...any)
 }
 
-// NewLocalCloud returns a cloud within this process: device and clone have nothing in common but an in-memory link
-// that carries the same messages as a network would. It is for trying things, for tests, and for devices whose own
-// engine is slower than another that the same machine has.
-func NewLocalCloud(cfg LocalCloudConfig) Cloud { return &localCloud{cfg: cfg} }
+// LinkProfiles returns the names of the kinds of network that [LocalCloudConfig.Link] knows, from fast to slow.
+func LinkProfiles() []string { return link.Profiles() }
+
+// NewLocalCloud returns a cloud on this machine: for trying things, for tests, and for devices whose own engine is
+// slower than another that the same machine has. Device and clone have nothing in common but a link: a TLS connection to
+// a worker process, or within this process an in-memory link that carries the same messages.
+func NewLocalCloud(cfg LocalCloudConfig) Cloud {
+	if len(cfg.Worker) > 0 {
+		return &localNode{cfg: cfg}
+	}
+	return &localCloud{cfg: cfg}
+}
 
 type localCloud struct {
 	cfg  LocalCloudConfig

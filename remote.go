@@ -12,6 +12,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/gauge"
+	"github.com/clonecloud/clonecloud/internal/node"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/remote"
 	"github.com/clonecloud/clonecloud/internal/runner"
@@ -91,11 +92,12 @@ func (c *remoteCloud) speed(eng engine.Engine) float64 {
 	if f.Speed == 0 {
 		return 2 * s // whoever names a cloud has a reason
 	}
-	if f.DeviceSpeed == 0 {
-		f.DeviceSpeed = gauge.Speed()
-		_ = c.memory.Learn(func(l *remote.Facts) { l.DeviceSpeed = f.DeviceSpeed })
+	there, here := f.Speed, f.DeviceSpeed
+	if here == 0 {
+		here = gauge.Speed()
+		_ = c.memory.Learn(func(l *remote.Facts) { l.DeviceSpeed = here }) // which reads what f points to anew
 	}
-	return s * f.Speed / f.DeviceSpeed
+	return s * there / here
 }
 
 // prepare begins to connect.
@@ -121,17 +123,9 @@ func (c *remoteCloud) Close() error {
 
 // NodeStatus is what a node says of itself, see [QueryNode].
 type NodeStatus struct {
-	Version  int           `json:"version"` // of this form
-	Engine   string        `json:"engine"`
-	Arch     string        `json:"arch"`
-	Protocol int           `json:"protocol"`
-	Speed    float64       `json:"speed"` // of the machine; only ratios mean something
-	Uptime   time.Duration `json:"uptime_ns"`
-	Devices  int           `json:"devices"`
-	Clones   int           `json:"clones"`
-	Running  int           `json:"running"`
-	// RTT is how long a round trip to the node takes.
-	RTT time.Duration `json:"rtt_ns"`
+	node.Status
+	// RTT is how long a round trip to the node took.
+	RTT time.Duration `json:"rtt_ns,omitempty"`
 }
 
 // QueryNode asks the node behind an address how it is, and keeps in memoryDir what runs can use of the answer ("": nothing).
@@ -147,6 +141,6 @@ func QueryNode(ctx context.Context, cfg RemoteCloudConfig) (NodeStatus, error) {
 	if s.Protocol != wire.Version {
 		return s, fmt.Errorf("the node speaks version %d of the protocol, this program %d", s.Protocol, wire.Version)
 	}
-	_ = c.memory.Learn(func(f *remote.Facts) { f.Engine, f.Arch, f.Speed = s.Engine, s.Arch, s.Speed })
+	_ = c.memory.Learn(func(f *remote.Facts) { f.Engine, f.Arch = s.Engine, s.Arch })
 	return s, nil
 }
