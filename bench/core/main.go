@@ -15,10 +15,13 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"runtime/pprof"
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/clonecloud/clonecloud"
 )
 
 // part is one selectable measurement.
@@ -34,6 +37,9 @@ var parts = []part{
 	{"repeat", "bytes of the first offload of a function and of later ones", repeat},
 	{"start", "start of a run with a cloud, over one without", start},
 	{"trip", "what a trip takes that moves next to nothing, and what moving costs", trips},
+	{"net", "what a trip takes over TLS to another process", network},
+	{"again", "the start of a second run over slow links", again},
+	{"idle", "memory of a node for an idle link", idle},
 	{"demo", "the examples with a clone, over the device alone", demo},
 }
 
@@ -45,6 +51,17 @@ type options struct {
 }
 
 func main() {
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == "worker":
+		os.Exit(clonecloud.RunWorker())
+	case len(os.Args) == 2 && os.Args[1] == yardstickArg:
+		if err := serveYardstick(); err != nil {
+			fmt.Fprintln(os.Stderr, "yardstick:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	debug.SetGCPercent(400) // as the command does
 	var o options
 	asJSON := flag.Bool("json", false, "print JSON")
 	profile := flag.String("cpuprofile", "", "write a profile of the processor's time to `file`")

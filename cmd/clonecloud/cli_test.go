@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/clonecloud/clonecloud"
 	"github.com/clonecloud/clonecloud/internal/wasm"
 )
 
@@ -38,12 +39,16 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "worker" {
+		os.Exit(clonecloud.RunWorker()) // of a node that a test started
+	}
 	// Tests share compiled code with each other, and with nothing else.
 	cache, err := os.MkdirTemp("", "clonecloud-cmd-cache-")
 	if err != nil {
 		panic(err)
 	}
 	os.Setenv("XDG_CACHE_HOME", cache)
+	os.Setenv("XDG_CONFIG_HOME", filepath.Join(cache, "config"))
 	code := m.Run()
 	if name, err := binary(); err == nil {
 		os.RemoveAll(filepath.Dir(name))

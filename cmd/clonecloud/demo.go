@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -23,8 +24,8 @@ import (
 
 // demoOptions are the flags of demo.
 type demoOptions struct {
-	example, size string
-	seed          uint64
+	example, size, link string
+	seed                uint64
 }
 
 func (o *demoOptions) addFlags(f *pflag.FlagSet) {
@@ -34,6 +35,7 @@ func (o *demoOptions) addFlags(f *pflag.FlagSet) {
 	}
 	f.StringVar(&o.example, "example", names[0], "which `program`: "+strings.Join(names, ", "))
 	f.StringVar(&o.size, "size", "medium", "how `much` input: small, medium or large")
+	f.StringVar(&o.link, "link", "", "the kind of `network` between device and clone: "+strings.Join(clonecloud.LinkProfiles(), ", ")+" (loopback)")
 	f.Uint64Var(&o.seed, "seed", 1, "of the input that is made up")
 }
 
@@ -43,8 +45,8 @@ func newDemoCommand() *cobra.Command {
 		Use:   "demo [flags]",
 		Short: "Run an example on a slow device alone, and again with a clone",
 		Long: `Run an example on a device that interprets code, and again on the same device with a clone of the process on a
-compiler, in this process and behind an in-memory link that carries all messages. Both times are measured, from the
-start of the program to its end; that with a clone includes waiting until the clone is ready.`,
+compiler, in a node of its own on this machine, over TLS and, with --link, over a network of that kind. Both times are
+measured, from the start of the program to its end; that with a clone includes waiting until the clone is ready.`,
 		Args: exactly(0, "it takes no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, &o) },
 	}
@@ -93,6 +95,9 @@ func runDemo(cmd *cobra.Command, o *demoOptions) error {
 	if err != nil {
 		return err
 	}
+	if o.link != "" && !slices.Contains(clonecloud.LinkProfiles(), o.link) {
+		return usageError{cmd, fmt.Sprintf("no kind of network %q: there are %s", o.link, strings.Join(clonecloud.LinkProfiles(), ", "))}
+	}
 	cfg := clonecloud.Config{
 		Module: module, Args: program.Args, Engine: clonecloud.EngineInterpreter,
 		Mounts: []clonecloud.Mount{{Host: input, Guest: examples.Mount, ReadOnly: true}},
@@ -101,7 +106,7 @@ func runDemo(cmd *cobra.Command, o *demoOptions) error {
 	if err != nil {
 		return err
 	}
-	cloud := clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{CacheDir: cacheDir()})
+	cloud := clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{CacheDir: cacheDir(), Worker: workerCommand(), Link: o.link})
 	defer cloud.Close()
 	cfg.Cloud, cfg.Offload, cfg.CloneWait = cloud, clonecloud.OffloadAuto, patient
 	helped, err := measure(ctx, stderr, "with a clone", cfg)

@@ -35,6 +35,9 @@ func main() {
 		// large program a few milliseconds.
 		debug.SetGCPercent(400)
 	}
+	if len(os.Args) == 2 && os.Args[1] == "worker" {
+		os.Exit(clonecloud.RunWorker()) // at once: devices may wait for it
+	}
 	os.Exit(execute(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -67,7 +70,8 @@ func newRoot() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{cmd, err.Error()} })
-	root.AddCommand(newRunCommand(), newAnalyzeCommand(), newDemoCommand(), newVersionCommand())
+	root.AddCommand(newRunCommand(), newAnalyzeCommand(), newDemoCommand(), newCloudCommand(),
+		newNodeCommand(), newWorkerCommand(), newVersionCommand())
 	return root
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -22,7 +23,8 @@ type runOptions struct {
 	dirs, env              []string
 	invoke, argv0          string
 	keepLocal              []string
-	report                 string
+	report, audit          string
+	maxUpload              size
 	verbose                bool
 	seed                   uint64
 	virtualClock           bool
@@ -31,7 +33,7 @@ type runOptions struct {
 }
 
 func (o *runOptions) addFlags(f *pflag.FlagSet) {
-	f.StringVar(&o.cloud, "cloud", "", "`where` clones run: local, a second engine within this process; nowhere if not given")
+	f.StringVar(&o.cloud, "cloud", "", "`where` clones run: a cloud that was added, local for a node of its own on this machine, or an address; nowhere if not given")
 	f.StringVar(&o.offload, "offload", "auto", "when functions move: never, always, auto, or a list of functions `FUNC,...`")
 	f.DurationVar(&o.wait, "wait", 0, "how long the start may wait for a clone to be ready; 0: 40ms with auto, else a minute")
 	f.StringVar(&o.engine, "engine", "", "the `engine` of the device: compiler or interpreter (a compiler where there is one)")
@@ -40,7 +42,9 @@ func (o *runOptions) addFlags(f *pflag.FlagSet) {
 	f.StringArrayVar(&o.env, "env", nil, "set a variable for the program, `K=V`, or K to pass on one's own; may be repeated")
 	f.StringVar(&o.invoke, "invoke", "", "call the exported `function` in place of the program; ARGS are its arguments")
 	f.StringVar(&o.argv0, "argv0", "", "the program's `name` as it sees it (the file's)")
-	f.StringSliceVar(&o.keepLocal, "keep-local", nil, "`functions` that never leave the device, nor what calls them")
+	f.StringSliceVar(&o.keepLocal, "keep-local", nil, "`what` never leaves the device: functions, dir:GUEST, env:NAME, stdin")
+	f.Var(&o.maxUpload, "max-upload", "the most bytes that may leave the device in this run, e.g. 10MB")
+	f.StringVar(&o.audit, "audit", "", "write to `file` what of the device's files and streams a clone was given, a line each")
 	f.StringVar(&o.report, "report", "", "write what ran where and what it took to `file`, as JSON")
 	f.BoolVar(&o.verbose, "verbose", false, "say on stderr what is decided for each call, and how it went")
 	f.Uint64Var(&o.seed, "seed", 0, "make random numbers repeatable; 0 takes a new seed")
@@ -94,7 +98,7 @@ func runRun(cmd *cobra.Command, o *runOptions, path string, args []string) (err 
 	cfg := clonecloud.Config{
 		Module: bin, Args: append([]string{o.argv0}, args...), Seed: o.seed, VirtualClock: o.virtualClock,
 		Stdin: cmd.InOrStdin(), Stdout: stdout, Stderr: stderr,
-		Engine: clonecloud.EngineKind(o.engine), KeepLocal: o.keepLocal, CloneWait: o.wait,
+		Engine: clonecloud.EngineKind(o.engine), CloneWait: o.wait, MaxUpload: uint64(o.maxUpload),
 		Log: func(format string, args ...any) { fmt.Fprintf(stderr, "clonecloud: "+format+"\n", args...) },
 	}
 	if o.argv0 == "" {
@@ -125,24 +129,44 @@ func runRun(cmd *cobra.Command, o *runOptions, path string, args []string) (err 
 	if cfg.Offload, cfg.Functions, err = offload(cmd, o); err != nil {
 		return err
 	}
+	if err := keepLocal(cmd, &cfg, o.keepLocal); err != nil {
+		return err
+	}
 	switch o.cloud {
 	case "":
 	case "local":
-		cloud := clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{
-			Engine: clonecloud.EngineKind(o.cloneEngine), CacheDir: cfg.CacheDir, Log: cfg.Trace,
+		cfg.Cloud = clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{
+			Engine: clonecloud.EngineKind(o.cloneEngine), CacheDir: cfg.CacheDir, Worker: workerCommand(), Log: cfg.Trace,
 		})
-		defer cloud.Close()
-		cfg.Cloud = cloud
 	default:
-		return usageError{cmd, fmt.Sprintf("no cloud %q: there is local", o.cloud)}
+		if o.cloneEngine != "" {
+			return usageError{cmd, "--clone-engine is for --cloud local: a node elsewhere has chosen its own"}
+		}
+		if cfg.Cloud, err = openCloud(cmd, o.cloud); err != nil {
+			return err
+		}
 	}
+	if cfg.Cloud != nil {
+		defer cfg.Cloud.Close()
+	}
+	audit, err := openAudit(o.audit)
+	if err != nil {
+		return err
+	}
+	defer audit.close()
+	cfg.Audit = audit.line
+	ctx, back := untilSignal(cmd.Context())
+	cfg.Away = back
 	report, err := openReport(o.report)
 	if err != nil {
 		return err
 	}
 	defer report.close()
 
-	r, results, err := clonecloud.RunResults(cmd.Context(), cfg)
+	r, results, err := clonecloud.RunResults(ctx, cfg)
+	if cause := context.Cause(ctx); cause != nil && errors.Is(err, context.Canceled) {
+		return cause // interrupted while it was away
+	}
 	if r != nil {
 		if o.verbose {
 			done, back := r.Offloads()
@@ -163,6 +187,52 @@ func runRun(cmd *cobra.Command, o *runOptions, path string, args []string) (err 
 		}
 	}
 	return nil
+}
+
+// keepLocal reads --keep-local.
+func keepLocal(cmd *cobra.Command, cfg *clonecloud.Config, list []string) error {
+	for _, k := range list {
+		kind, name, ok := strings.Cut(k, ":")
+		switch {
+		case k == "stdin":
+			cfg.KeepStdin = true
+		case ok && (kind == "dir" || kind == "env") && name == "":
+			return usageError{cmd, fmt.Sprintf("--keep-local %q names nothing", k)}
+		case ok && kind == "dir":
+			cfg.KeepDirs = append(cfg.KeepDirs, name)
+		case ok && kind == "env":
+			cfg.KeepEnv = append(cfg.KeepEnv, name)
+		default:
+			cfg.KeepLocal = append(cfg.KeepLocal, k)
+		}
+	}
+	return nil
+}
+
+// auditFile is where lines of the audit go; each is written at once.
+type auditFile struct{ f *os.File }
+
+func openAudit(path string) (auditFile, error) {
+	if path == "" {
+		return auditFile{}, nil
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		return auditFile{}, fmt.Errorf("write audit: %w", err)
+	}
+	return auditFile{f}, nil
+}
+
+func (a auditFile) line(format string, args ...any) {
+	if a.f != nil {
+		fmt.Fprintf(a.f, "%s "+format+"\n", append([]any{time.Now().UTC().Format("2006-01-02T15:04:05.000Z")}, args...)...)
+	}
+}
+
+func (a auditFile) close() {
+	if a.f != nil {
+		a.f.Close() // each line was written by itself
+	}
 }
 
 // offload reads --offload: a mode, or functions.

@@ -43,10 +43,14 @@ type Lab struct {
 	CacheDir string // of compiled code, "" for none
 	// Dial reaches a node elsewhere, in place of those of the lab; Way.Clone then only says that there is one.
 	Dial link.Dialer
+	// Sites is a folder for nodes in processes of their own, which then have the clones of all ways without faults;
+	// "": clones are in this process.
+	Sites string
 
 	mu      sync.Mutex
 	engines map[string]engine.Engine // guarded by mu
 	hosts   map[string]*clone.Host   // guarded by mu
+	sites   map[string]*Site         // guarded by mu; by engine
 }
 
 // Case is one execution of a program.
@@ -171,6 +175,9 @@ func (l *Lab) Close() {
 	for _, h := range l.hosts {
 		h.Close(ctx)
 	}
+	for _, s := range l.sites {
+		s.Close()
+	}
 	for _, e := range l.engines {
 		e.Close(ctx)
 	}
@@ -206,6 +213,10 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 	case l.Dial != nil:
 		force(&cfg, w)
 		cfg.Dial = l.Dial
+	case l.remote(w):
+		if err := l.connectSite(&cfg, w); err != nil {
+			return nil, err
+		}
 	default:
 		h, err := l.host(w)
 		if err != nil {
@@ -236,6 +247,34 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 		}
 	}
 	return o, nil
+}
+
+// remote tells whether a way's clones are in processes of their own.
+func (l *Lab) remote(w Way) bool {
+	return l.Sites != "" && len(w.Faults.Faults) == 0 && w.KillAt == 0 && w.Tracker == linmem.Auto
+}
+
+// connectSite gives the run a site as its cloud.
+func (l *Lab) connectSite(cfg *runner.Config, w Way) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.sites[w.Clone]
+	if s == nil {
+		s = &Site{State: filepath.Join(l.Sites, w.Clone), Engine: w.Clone}
+		if err := os.MkdirAll(s.State, 0o700); err != nil {
+			return err
+		}
+		if err := s.Start(); err != nil {
+			return err
+		}
+		if l.sites == nil {
+			l.sites = map[string]*Site{}
+		}
+		l.sites[w.Clone] = s
+	}
+	force(cfg, w)
+	cfg.Dial = s.Dialer()
+	return nil
 }
 
 // connect gives the run its cloud: h, over a network with the way's faults.

@@ -29,6 +29,13 @@ var pairings = [][2]string{
 
 func newLab(t testing.TB) *Lab {
 	l := &Lab{CacheDir: filepath.Join(os.TempDir(), "clonecloud-test-code")}
+	switch *linkFlag {
+	case "memory":
+	case "tls":
+		l.Sites = t.TempDir()
+	default:
+		t.Fatalf("no link %q: there are memory and tls", *linkFlag)
+	}
 	t.Cleanup(l.Close)
 	return l
 }

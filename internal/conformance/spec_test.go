@@ -62,7 +62,7 @@ func (m *played) odd() bool { return m.strange || slices.ContainsFunc(m.uses, (*
 // play gives what can be seen after each command, and of each module in the end.
 func (l *Lab) play(ctx context.Context, s *script, w Way, sum *specTally) (outcomes, problems []string, strange []*command, err error) {
 	p := &player{l: l, w: w, ctx: ctx, sum: sum, instances: map[string]*played{}, linked: map[string]*played{}}
-	if w.Clone != "" && l.Dial == nil {
+	if w.Clone != "" && l.Dial == nil && !l.remote(w) {
 		eng, err := l.Engine(w.Clone)
 		if err != nil {
 			return nil, nil, nil, err
@@ -172,10 +172,15 @@ func (p *player) load(name string, bin []byte) (*played, error) {
 	}
 	cfg := runner.Config{Module: bin, Engine: eng, CanonicalNaN: p.w.Canonical, Hosts: migrate.Hosts{}}
 	if p.w.Clone != "" {
-		if p.l.Dial != nil {
+		switch {
+		case p.l.Dial != nil:
 			force(&cfg, p.w)
 			cfg.Dial = p.l.Dial
-		} else {
+		case p.l.remote(p.w):
+			if err := p.l.connectSite(&cfg, p.w); err != nil {
+				return x, err
+			}
+		default:
 			connect(&cfg, p.node, p.w)
 		}
 		x.policy = &insistent{Forced: device.NewForced(0, every, 0)}

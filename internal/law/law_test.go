@@ -30,12 +30,16 @@ var may = map[string]string{
 	"internal/vfs/vfstest":   "internal/vfs",
 	"internal/wire":          "internal/wire/wirepb",
 	"internal/wire/wirepb":   "",
+	"internal/atomicfile":    "",
 	// Over one of them each.
+	"internal/trust":      "internal/atomicfile",
+	"internal/store":      "internal/atomicfile",
 	"internal/analysis":   "internal/wasm",
 	"internal/rewrite":    "internal/wasm internal/wasm/validate internal/analysis",
 	"internal/wasi":       "internal/vfs",
 	"internal/wasi/local": "internal/vfs internal/wasi",
 	"internal/peer":       "internal/link internal/wire",
+	"internal/faultproxy": "internal/link",
 	// What is above engine must not know which one runs: only the root imports engine/wazero.
 	"internal/engine":            "internal/linmem",
 	"internal/engine/enginetest": "internal/engine internal/linmem internal/wasm",
@@ -46,10 +50,19 @@ var may = map[string]string{
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
 	"internal/clone": "internal/migrate internal/peer internal/link " +
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
+	// The node: its daemon, its workers, and what they say to each other.
+	"internal/node/control": "",
+	"internal/node/worker": "internal/node/control internal/clone internal/engine internal/link internal/peer internal/store internal/trust " +
+		"internal/wire",
+	"internal/node": "internal/node/control internal/node/worker internal/engine internal/peer internal/store internal/trust internal/wire",
 	"internal/runner": "internal/analysis internal/device internal/migrate internal/peer internal/link internal/wasi/local " +
 		"internal/wasi internal/engine internal/linmem internal/wire internal/rewrite internal/wasm",
-	".": "internal/analysis internal/clone internal/device internal/engine internal/engine/wazero internal/link internal/linmem " +
-		"internal/migrate internal/peer internal/runner internal/vfs internal/wasi internal/wasi/local internal/wasm",
+	// The device's way to a node, and what it has learned of it.
+	"internal/remote": "internal/atomicfile internal/link internal/peer internal/trust internal/wire",
+	"internal/gauge":  "",
+	".": "internal/analysis internal/atomicfile internal/clone internal/device internal/engine internal/engine/wazero internal/faultproxy " +
+		"internal/gauge internal/link internal/linmem internal/migrate internal/node internal/peer internal/remote internal/runner " +
+		"internal/trust internal/vfs internal/wasi internal/wasi/local internal/wasm internal/wire",
 	"cmd/clonecloud": ". examples",
 	// Programs to offload know nothing of what offloads them.
 	"examples":           "",
@@ -68,9 +81,9 @@ var outside = map[string]string{
 	"github.com/tetratelabs/wazero": "internal/engine/wazero internal/conformance/corpus/mkcorpus",
 	"github.com/spf13/cobra":        "cmd/clonecloud",
 	"github.com/spf13/pflag":        "cmd/clonecloud",
-	"github.com/klauspost/compress": "internal/delta",
+	"github.com/klauspost/compress": "internal/delta internal/link",
 	"google.golang.org/protobuf":    "internal/wire internal/wire/wirepb",
-	"golang.org/x/sys":              "internal/linmem internal/vfs internal/wasi/local bench/core",
+	"golang.org/x/sys":              "internal/link internal/linmem internal/vfs internal/wasi/local bench/core internal/node internal/node/control",
 	"github.com/google/go-cmp":      "internal/engine/enginetest", // a suite for tests
 }
 

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+// untilSignal returns a context that ends at ctrl-C or SIGTERM while the program is away on a clone, and what tells
+// that it is. Only then is there somebody to tell, and a handler that is sure to run: a program that computes on the
+// device may hold up every goroutine of this process, so that a signal keeps its default there and ends the process.
+// A second signal does so in any case.
+func untilSignal(ctx context.Context) (context.Context, func() (back func())) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return ctx, func() func() {
+		c := make(chan os.Signal, 1)
+		signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+		done := make(chan struct{})
+		go func() {
+			select {
+			case s := <-c:
+				signal.Stop(c)
+				cancel(interrupted{s})
+			case <-done:
+			}
+		}()
+		return func() {
+			signal.Stop(c)
+			close(done)
+			select {
+			case s := <-c: // it came in the last moment
+				cancel(interrupted{s})
+			default:
+			}
+		}
+	}
+}

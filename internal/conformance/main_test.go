@@ -1,0 +1,18 @@
+package conformance
+
+import (
+	"flag"
+	"os"
+	"testing"
+)
+
+var linkFlag = flag.String("link", "memory",
+	"where clones are: memory, in this process behind an in-memory link, or tls, in worker processes of a node on loopback")
+
+func TestMain(m *testing.M) {
+	if code, child := ChildMain(); child {
+		os.Exit(code)
+	}
+	flag.Parse()
+	os.Exit(m.Run())
+}

@@ -1,0 +1,54 @@
+package node
+
+import (
+	"time"
+
+	"github.com/clonecloud/clonecloud/internal/wire"
+)
+
+// Status is what a node is doing. Fields are only ever added.
+type Status struct {
+	Version  int               `json:"version"` // of this format: 1
+	Protocol int               `json:"protocol"`
+	Engine   string            `json:"engine"`
+	Arch     string            `json:"arch"`
+	Started  time.Time         `json:"started"`
+	Uptime   float64           `json:"uptimeSeconds"`
+	Draining bool              `json:"draining"`
+	Relay    bool              `json:"relay"`
+	Devices  int               `json:"devices"` // that a worker is kept for
+	Links    int               `json:"links"`
+	Clones   int               `json:"clones"`
+	Running  int               `json:"running"` // offloads
+	Workers  int               `json:"workers"` // processes, the warm ones included
+	Memory   uint64            `json:"workerMemory"`
+	Pending  int               `json:"pending"` // connections that have not said what they want
+	Denied   int               `json:"deniedModules"`
+	Refused  map[string]uint64 `json:"refused"` // connections by reason
+	Limits   Limits            `json:"limits"`
+}
+
+// Status returns what the node is doing.
+func (n *Node) Status() Status {
+	now := time.Now()
+	s := Status{
+		Version: 1, Protocol: wire.Version, Started: n.started.Round(0), Uptime: now.Sub(n.started).Seconds(), Relay: n.cfg.Relay,
+		Pending: n.pending.Len(), Refused: n.refused.Snapshot(), Limits: n.cfg.Limits,
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	s.Engine, s.Arch, s.Draining, s.Denied = n.engine, n.arch, n.draining, len(n.deny.Current(now))
+	for _, p := range n.processes() {
+		p.mu.Lock()
+		s.Workers++
+		s.Memory += p.rss
+		if p.serving {
+			s.Devices++
+			s.Links += p.stats.Links
+			s.Clones += p.stats.Clones
+			s.Running += p.stats.Running
+		}
+		p.mu.Unlock()
+	}
+	return s
+}

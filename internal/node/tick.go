@@ -1,0 +1,112 @@
+package node
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/clonecloud/clonecloud/internal/node/control"
+	"github.com/clonecloud/clonecloud/internal/trust"
+)
+
+// How often the daemon looks after its workers.
+const (
+	tickTime  = 250 * time.Millisecond
+	tickSlow  = 4  // each so many ticks: what is not urgent
+	tickChain = 40 // each so many ticks: certificates
+)
+
+// tick looks after the workers until the node ends.
+func (n *Node) tick() {
+	t := time.NewTicker(tickTime)
+	defer t.Stop()
+	for round := 0; ; round++ {
+		select {
+		case <-t.C:
+		case <-n.ctx.Done():
+			return
+		}
+		n.mu.Lock()
+		procs := n.processes()
+		n.mu.Unlock()
+		for _, p := range procs {
+			n.look(p, round%tickSlow == 0, round%tickChain == 0)
+		}
+		if round%tickSlow == 0 {
+			n.sweep()
+		}
+	}
+}
+
+// look looks after one worker.
+func (n *Node) look(p *process, slow, chain bool) {
+	now := time.Now()
+	p.mu.Lock()
+	late, over := p.watch.Overdue(n.cfg.Limits.Longest, now)
+	at := p.watch.Open()
+	silent := !at && p.ready != nil && !p.asked && now.Sub(p.heard) > silentTime
+	old := chain && p.serving && !p.silent && now.Sub(p.chained) >= halfLife
+	p.mu.Unlock()
+	switch {
+	case over:
+		n.hang(p, late)
+		return
+	case silent:
+		n.kill(p, fmt.Sprintf("it has said nothing for %v", silentTime))
+		return
+	}
+	if slow || at {
+		if rss, ok := residentMemory(p.cmd.Process.Pid); ok {
+			p.mu.Lock()
+			p.rss = rss
+			p.mu.Unlock()
+			if most := n.cfg.Limits.WorkerMemory; rss > most {
+				p.mu.Lock()
+				p.greedy = true
+				p.mu.Unlock()
+				n.kill(p, fmt.Sprintf("it has %d MiB of memory resident, and may have %d", rss>>20, most>>20))
+				return
+			}
+		}
+	}
+	if old {
+		n.renew(p, now)
+	}
+}
+
+// renew gives a worker a certificate for another while.
+func (n *Node) renew(p *process, now time.Time) {
+	p.mu.Lock()
+	key, route := p.ready.Key, p.route
+	p.chained = now
+	p.mu.Unlock()
+	chain, err := n.names.sign(key, trust.SNI(n.token, route))
+	if err != nil {
+		n.log("worker %d: renew its certificate: %v", p.id, err)
+		return
+	}
+	n.tellDenied(p, nil, p.order(control.Order{Chain: chain}))
+}
+
+// sweep ends workers that nobody needs any more, and says what was left unsaid.
+func (n *Node) sweep() {
+	now := time.Now()
+	n.mu.Lock()
+	for _, id := range n.pool.sweep(now) {
+		n.retireLocked(id, "its device has been away for long")
+	}
+	n.mu.Unlock()
+	for _, line := range n.refused.Rest(now) {
+		n.log("%s", line)
+	}
+}
+
+// drainProcess tells a worker to finish.
+func (n *Node) drainProcess(p *process) {
+	p.mu.Lock()
+	tell := p.serving && !p.silent
+	p.asked = true
+	p.mu.Unlock()
+	if tell {
+		n.tellDenied(p, nil, p.order(control.Order{Drain: n.cfg.Drain}))
+	}
+}
