@@ -20,7 +20,9 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/analysis"
@@ -113,6 +115,9 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 		}
 		rc.Local.Mounts = append(rc.Local.Mounts, local.Mount{FS: dir, Guest: guest, ReadOnly: m.ReadOnly})
 	}
+	if err := keptApart(cfg); err != nil {
+		return nil, nil, err
+	}
 	if cfg.Cloud != nil {
 		if err := cfg.Cloud.join(&rc); err != nil {
 			return nil, nil, err
@@ -137,6 +142,37 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 		cfg.Cloud.leave(r)
 	}
 	return &r.Report, r.Results, err
+}
+
+// keptApart refuses a directory that is to stay and can be reached under the name of another that is not.
+func keptApart(cfg Config) error {
+	real := func(m Mount) string {
+		p, err := filepath.EvalSymlinks(m.Host)
+		if err == nil {
+			p, err = filepath.Abs(p)
+		}
+		if err != nil {
+			return m.Host // opening it has said what is wrong with it
+		}
+		return p
+	}
+	within := func(dir, of string) bool {
+		rel, err := filepath.Rel(of, dir)
+		return err == nil && (rel == "." || filepath.IsLocal(rel))
+	}
+	for _, k := range cfg.Mounts {
+		kept := cmp.Or(k.Guest, k.Host)
+		if !slices.Contains(cfg.KeepDirs, kept) {
+			continue
+		}
+		for _, o := range cfg.Mounts {
+			name := cmp.Or(o.Guest, o.Host)
+			if !slices.Contains(cfg.KeepDirs, name) && (within(real(k), real(o)) || within(real(o), real(k))) {
+				return fmt.Errorf("%w: directory %q is to stay on the device, and %q overlaps with it: keep both", ErrConfig, kept, name)
+			}
+		}
+	}
+	return nil
 }
 
 func seed(dst *[32]byte, n uint64) error {

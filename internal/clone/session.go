@@ -54,6 +54,14 @@ type answered struct {
 
 func (s *session) send(m wire.Message) error { return s.end.Send(context.Background(), m) }
 
+// part sends a message of an answer: all of it goes out together, with the end of its pages.
+func (s *session) part(m wire.Message) error {
+	if m.Type() == wire.TypePagesEnd {
+		return s.send(m)
+	}
+	return s.end.Queue(context.Background(), m)
+}
+
 // run serves the conversation until it ends.
 func (s *session) run(ctx context.Context) error {
 	s.end.Intercept(s.intercept)
@@ -470,10 +478,10 @@ func (s *session) answer(ctx context.Context, t *trip, m *wire.Migrate, results 
 	}
 	s.written.Or(pages)
 	r.Image = *img
-	if err := s.send(r); err != nil {
+	if err := s.part(r); err != nil {
 		return err
 	}
-	next, _, err := migrate.SendPages(s.proc, t.Attempt, img, pages, delta.Options{Base: s.shadow.Base, Compress: s.host.Compress}, s.send)
+	next, _, err := migrate.SendPages(s.proc, t.Attempt, img, pages, delta.Options{Base: s.shadow.Base, Compress: s.host.Compress}, s.part)
 	if err != nil {
 		return err
 	}

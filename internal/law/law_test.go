@@ -54,7 +54,7 @@ var may = map[string]string{
 	"internal/node/control": "",
 	"internal/node/worker": "internal/node/control internal/clone internal/engine internal/link internal/peer internal/store internal/trust " +
 		"internal/wire",
-	"internal/node": "internal/node/control internal/node/worker internal/engine internal/peer internal/store internal/trust internal/wire",
+	"internal/node": "internal/node/control internal/node/worker internal/gauge internal/engine internal/peer internal/store internal/trust internal/wire",
 	"internal/runner": "internal/analysis internal/device internal/migrate internal/peer internal/link internal/wasi/local " +
 		"internal/wasi internal/engine internal/linmem internal/wire internal/rewrite internal/wasm",
 	// The device's way to a node, and what it has learned of it.

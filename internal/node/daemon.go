@@ -259,7 +259,7 @@ func (n *Node) assign(p *process, route trust.Route) {
 	sum := n.token.Sum()
 	ok := p.order(control.Order{Assign: &control.Assignment{
 		Route: route[:], Token: sum[:], Chain: chain, Modules: n.modulesDir(), Code: n.codeDir(), MAC: n.mac[:],
-		Grace: n.cfg.Grace, Limits: n.cfg.Limits,
+		Grace: n.cfg.Grace, Speed: n.speed, Limits: n.cfg.Limits,
 	}})
 	n.tellDenied(p, n.deny.Current(time.Now()), ok)
 	n.log("worker %d serves device %x", p.id, route[:4])

@@ -10,7 +10,8 @@
 // streams, gets connections over a socket pair (or, where descriptors cannot be passed, over a loopback listener to
 // which the daemon copies bytes), and ends when the daemon does. Before it runs what may not end it says so, and for how long;
 // the daemon ends a worker that is held up for longer, or has more memory than it may. What a worker says is checked,
-// since its guests may have broken out of their sandbox: it can harm only its own device.
+// since its guests may have broken out of their sandbox. Such a guest could still write to the folder of compiled code,
+// for which each worker has the key.
 package node
 
 import (
@@ -25,6 +26,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/clonecloud/clonecloud/internal/gauge"
 	"github.com/clonecloud/clonecloud/internal/node/control"
 	"github.com/clonecloud/clonecloud/internal/store"
 	"github.com/clonecloud/clonecloud/internal/trust"
@@ -87,8 +89,9 @@ func (c Config) withDefaults() (Config, error) {
 type Node struct {
 	cfg      Config
 	started  time.Time
-	state    string // the folder
-	cache    string // likewise, for modules and code
+	speed    float64 // of the machine
+	state    string  // the folder
+	cache    string  // likewise, for modules and code
 	unlock   func()
 	auth     *trust.Authority
 	token    trust.Secret
@@ -172,6 +175,7 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.ln = ln.(*net.TCPListener)
+	n.speed = gauge.Speed()
 	n.plain = newPlain(n, plainMost)
 	n.wg.Go(n.tick)
 	if err := n.warmUp(ctx); err != nil {

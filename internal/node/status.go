@@ -12,8 +12,9 @@ type Status struct {
 	Protocol int               `json:"protocol"`
 	Engine   string            `json:"engine"`
 	Arch     string            `json:"arch"`
+	Speed    float64           `json:"speed"` // of the machine, see package gauge; only ratios mean something
 	Started  time.Time         `json:"started"`
-	Uptime   float64           `json:"uptimeSeconds"`
+	Uptime   float64           `json:"uptime_s"`
 	Draining bool              `json:"draining"`
 	Relay    bool              `json:"relay"`
 	Devices  int               `json:"devices"` // that a worker is kept for
@@ -21,9 +22,9 @@ type Status struct {
 	Clones   int               `json:"clones"`
 	Running  int               `json:"running"` // offloads
 	Workers  int               `json:"workers"` // processes, the warm ones included
-	Memory   uint64            `json:"workerMemory"`
+	Memory   uint64            `json:"worker_memory"`
 	Pending  int               `json:"pending"` // connections that have not said what they want
-	Denied   int               `json:"deniedModules"`
+	Denied   int               `json:"denied_modules"`
 	Refused  map[string]uint64 `json:"refused"` // connections by reason
 	Limits   Limits            `json:"limits"`
 }
@@ -32,7 +33,7 @@ type Status struct {
 func (n *Node) Status() Status {
 	now := time.Now()
 	s := Status{
-		Version: 1, Protocol: wire.Version, Started: n.started.Round(0), Uptime: now.Sub(n.started).Seconds(), Relay: n.cfg.Relay,
+		Version: 1, Protocol: wire.Version, Started: n.started.Round(0), Speed: n.speed, Uptime: now.Sub(n.started).Seconds(), Relay: n.cfg.Relay,
 		Pending: n.pending.Len(), Refused: n.refused.Snapshot(), Limits: n.cfg.Limits,
 	}
 	n.mu.Lock()

@@ -61,6 +61,7 @@ type Assignment struct {
 	Code    string        `json:"code"`
 	MAC     []byte        `json:"mac"` // the key that compiled code is sealed with
 	Grace   time.Duration `json:"grace"`
+	Speed   float64       `json:"speed"` // of the machine
 	Limits  Limits        `json:"limits"`
 }
 

@@ -8,8 +8,8 @@ type Limits struct {
 	Clones  int `json:"clones"`  // per device; default 32
 	Links   int `json:"links"`   // connections per device; default 64
 
-	Memory       uint64 `json:"memory"`       // bytes of linear memory of one clone; default 1 GiB
-	WorkerMemory uint64 `json:"workerMemory"` // bytes of memory that one worker has resident; default 3 GiB
+	Memory       uint64 `json:"memory"`        // bytes of linear memory of one clone; default 1 GiB
+	WorkerMemory uint64 `json:"worker_memory"` // bytes of memory that one worker has resident; default 3 GiB
 
 	Exec    time.Duration `json:"exec"`    // guest time of one offload; default 10 min
 	Wall    time.Duration `json:"wall"`    // time of one offload, with waiting for the device; default 1 h

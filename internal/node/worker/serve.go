@@ -52,7 +52,7 @@ func (w *worker) begin(a *control.Assignment) error {
 	w.chain.Store(&a.Chain)
 	w.greet = control.NewConnections(maxGreeting, func() { w.refuse(nil, control.ReasonCrowd, control.ErrCrowd) })
 	w.host = &clone.Host{
-		Engine: w.eng, Store: modules, Log: w.log, Watch: w.watch, Stuck: w.stuck, Deny: w.denied,
+		Engine: w.eng, Store: modules, Log: w.log, Watch: w.watch, Stuck: w.stuck, Deny: w.denied, Speed: a.Speed,
 		Peer: peer.Config{Grace: a.Grace, Dead: deadTime},
 		Limits: clone.Limits{
 			Memory: a.Limits.Memory, Exec: a.Limits.Exec, Wall: a.Limits.Wall, Compile: a.Limits.Compile,
