@@ -55,11 +55,8 @@ func main() {
 	case len(os.Args) == 2 && os.Args[1] == "worker":
 		os.Exit(clonecloud.RunWorker())
 	case len(os.Args) == 2 && os.Args[1] == yardstickArg:
-		if err := serveYardstick(); err != nil {
-			fmt.Fprintln(os.Stderr, "yardstick:", err)
-			os.Exit(1)
-		}
-		return
+		fmt.Fprintln(os.Stderr, "yardstick:", serveYardstick()) // which ends with the parent, or with an error
+		os.Exit(1)
 	}
 	debug.SetGCPercent(400) // as the command does
 	var o options

@@ -1,96 +1,24 @@
 package conformance
 
 import (
-	"bufio"
-	"context"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/clonecloud/clonecloud/internal/clone"
 	"github.com/clonecloud/clonecloud/internal/conformance/corpus"
-	"github.com/clonecloud/clonecloud/internal/link"
+	"github.com/clonecloud/clonecloud/internal/remote"
+	"github.com/clonecloud/clonecloud/internal/trust"
 )
-
-// netLink carries frames over a connection, each behind its length.
-type netLink struct {
-	conn   net.Conn
-	frames chan []byte
-	done   chan struct{}
-	once   sync.Once
-}
-
-const maxFrame = 1 << 26
-
-func newNetLink(conn net.Conn) *netLink {
-	l := &netLink{conn: conn, frames: make(chan []byte), done: make(chan struct{})}
-	go func() {
-		defer close(l.frames)
-		r := bufio.NewReaderSize(conn, 1<<16)
-		var head [4]byte
-		for {
-			if _, err := io.ReadFull(r, head[:]); err != nil {
-				return
-			}
-			n := binary.LittleEndian.Uint32(head[:])
-			if n > maxFrame {
-				return
-			}
-			frame := make([]byte, n)
-			if _, err := io.ReadFull(r, frame); err != nil {
-				return
-			}
-			select {
-			case l.frames <- frame:
-			case <-l.done:
-				return
-			}
-		}
-	}()
-	return l
-}
-
-func (l *netLink) Send(ctx context.Context, frame []byte) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	buf := append(binary.LittleEndian.AppendUint32(make([]byte, 0, 4+len(frame)), uint32(len(frame))), frame...)
-	if _, err := l.conn.Write(buf); err != nil {
-		return fmt.Errorf("%w: %w", link.ErrClosed, err)
-	}
-	return nil
-}
-
-func (l *netLink) Recv(ctx context.Context) ([]byte, error) {
-	select {
-	case f, ok := <-l.frames:
-		if !ok {
-			return nil, link.ErrClosed
-		}
-		return f, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-func (l *netLink) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return l.conn.Close()
-}
 
 // jobs are what a device of another architecture is to run, in its own process.
 type jobs struct {
-	Node    string // address
+	Node    string // its address, with the token
 	Way     Way
 	Cases   []Case // in order
 	Scripts []string
@@ -122,13 +50,11 @@ func TestDeviceProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	l := newLab(t)
-	l.Dial = func(ctx context.Context) (link.Link, error) {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", j.Node)
-		if err != nil {
-			return nil, err
-		}
-		return newNetLink(conn), nil
+	address, err := trust.ParseAddress(j.Node)
+	if err != nil {
+		t.Fatal(err)
 	}
+	l.Dial = (&remote.Node{Address: address, Device: trust.NewSecret()}).Connect
 	r := results{Arch: runtime.GOARCH, Scripts: map[string][]string{}, Problems: map[string][]string{}}
 	for _, c := range j.Cases {
 		o, err := l.Run(t.Context(), c, j.Way)
@@ -160,8 +86,8 @@ func TestDeviceProcess(t *testing.T) {
 	}
 }
 
-// TestArchitectures runs devices of arm64, under qemu, with clones of this process's architecture, and compares with
-// runs of this process alone.
+// TestArchitectures runs devices of arm64, under qemu, with clones of this process's architecture in worker processes,
+// over TLS, and compares with runs of this process alone.
 func TestArchitectures(t *testing.T) {
 	qemu, err := exec.LookPath("qemu-aarch64-static")
 	if err != nil || runtime.GOARCH == "arm64" || *corpusDir == "" && !*full {
@@ -176,33 +102,18 @@ func TestArchitectures(t *testing.T) {
 		t.Fatalf("build for arm64: %v\n%s", err, out)
 	}
 	l := newLab(t)
-	eng, err := l.Engine(Compiler)
-	if err != nil {
-		t.Fatal(err)
-	}
 	w := Way{Device: Compiler, Clone: Compiler, Canonical: true, Seed: 1, First: 8, Sample: 0.001}
-	node := &clone.Host{Engine: eng, Peer: peerConfig(w)}
-	defer node.Close(ctx)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
+	site := &Site{State: t.TempDir(), Engine: Compiler}
+	if err := site.Start(); err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	go func() {
-		for {
-			conn, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			node.Accept(ctx, newNetLink(conn))
-		}
-	}()
+	defer site.Close()
 	deep := w
 	deep.Deep, deep.All, deep.Skip, deep.Depth = true, true, 0.5, 1
 	for _, w := range []Way{w, deep} {
 		t.Run(fmt.Sprintf("deep=%t", w.Deep), func(t *testing.T) {
 			here := archCases(t)
-			j := jobs{Node: listener.Addr().String(), Way: w, Cases: archCases(t)}
+			j := jobs{Node: site.Address().String(), Way: w, Cases: archCases(t)}
 			if w.Deep {
 				here, j.Cases = here[:2], j.Cases[:2] // the emulated device runs the better part of these
 			} else {

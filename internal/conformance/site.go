@@ -30,6 +30,7 @@ type Site struct {
 	State  string // folder of the node
 	Engine string // of its clones
 	Grace  time.Duration
+	Idle   time.Duration // how long a worker is kept for nothing; default 30 s
 
 	mu      sync.Mutex
 	cmd     *exec.Cmd     // guarded by mu
@@ -51,8 +52,8 @@ func ChildMain() (code int, child bool) {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == siteWorker:
 		return node.WorkerMain(newEngine), true
-	case len(os.Args) == 6 && os.Args[1] == siteNode:
-		if err := siteMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5]); err != nil {
+	case len(os.Args) == 7 && os.Args[1] == siteNode:
+		if err := siteMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			return 1, true
 		}
@@ -69,13 +70,23 @@ func newEngine(kind, cacheDir string) (engine.Engine, error) {
 	return wazero.New(wazero.Options{Mode: mode, CacheDir: cacheDir})
 }
 
-func siteMain(listen, state, kind, grace string) error {
+func siteMain(listen, state, kind, grace, idle string) error {
 	g, err := time.ParseDuration(grace)
 	if err != nil {
 		return err
 	}
+	i, err := time.ParseDuration(idle)
+	if err != nil {
+		return err
+	}
+	if group := os.Getenv("CLONECLOUD_SITE_CGROUP"); group != "" {
+		// Tests that slow devices down leave the node as it is.
+		if err := os.WriteFile(group, []byte("0"), 0); err != nil {
+			return err
+		}
+	}
 	n, err := node.Start(context.Background(), node.Config{
-		Listen: listen, State: state, Cache: filepath.Join(os.TempDir(), "clonecloud-test-node"), Engine: kind, Grace: g, Idle: 30 * time.Second,
+		Listen: listen, State: state, Cache: filepath.Join(os.TempDir(), "clonecloud-test-node"), Engine: kind, Grace: g, Idle: i,
 		Limits: node.Limits{Clones: 256, Links: 512},
 		Log:    func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
 	})
@@ -103,12 +114,15 @@ func (s *Site) Start() error {
 	if s.Grace == 0 {
 		s.Grace = 10 * time.Second
 	}
+	if s.Idle == 0 {
+		s.Idle = 30 * time.Second
+	}
 	if s.log == nil {
 		if s.log, err = os.Create(filepath.Join(s.State, "site.log")); err != nil {
 			return err
 		}
 	}
-	s.cmd = exec.Command(self, siteNode, listen, filepath.Join(s.State, "node"), s.Engine, s.Grace.String())
+	s.cmd = exec.Command(self, siteNode, listen, filepath.Join(s.State, "node"), s.Engine, s.Grace.String(), s.Idle.String())
 	s.cmd.Stderr = s.log
 	if s.stdin, err = s.cmd.StdinPipe(); err != nil {
 		return err
@@ -161,6 +175,13 @@ func (s *Site) Kill() {
 		_ = s.cmd.Process.Kill()
 		_ = s.cmd.Wait() // killed
 	}
+}
+
+// Pid is the daemon's process.
+func (s *Site) Pid() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cmd.Process.Pid
 }
 
 // Workers returns the processes of the workers, as far as this system tells.

@@ -89,8 +89,8 @@ func TestNothingPrintsSecrets(t *testing.T) {
 		slog.New(slog.NewJSONHandler(&b, nil)).Info("x", "x", x)
 	}
 	text := b.String() + s.String() + s.GoString() + a.GoString()
-	for _, form := range []string{s.Reveal(), fmt.Sprintf("%x", s[:]), fmt.Sprintf("%X", s[:]), strings.Trim(fmt.Sprint(s[:]), "[]"),
-		strings.Join(strings.Fields(strings.Trim(fmt.Sprint(s[:]), "[]")), ",")} {
+	for _, form := range []string{s.Reveal(), fmt.Sprintf("%x", s[:]), fmt.Sprintf("%X", s[:]), strings.Trim(fmt.Sprintf("%v", s[:]), "[]"),
+		strings.Join(strings.Fields(strings.Trim(fmt.Sprintf("%v", s[:]), "[]")), ",")} {
 		if strings.Contains(text, form) {
 			t.Errorf("printed as %s", form)
 		}
