@@ -53,6 +53,12 @@ type Finisher interface {
 	Finish() error
 }
 
+// Hearer is a Link that notices each byte that comes, not just whole frames.
+type Hearer interface {
+	// Silence is how long none has come. Any goroutine may ask.
+	Silence() time.Duration
+}
+
 // Timed is a Link that knows how long a round trip took while it was made.
 type Timed interface {
 	RTT() time.Duration

@@ -61,6 +61,22 @@ type Stream struct {
 	chooser chooser // guarded by mu
 
 	sent, received counters
+	made           time.Time
+	heard          atomic.Int64 // nanoseconds after made when something was last read
+}
+
+// ear notes when something is read.
+type ear struct {
+	r io.Reader
+	s *Stream
+}
+
+func (e ear) Read(b []byte) (int, error) {
+	n, err := e.r.Read(b)
+	if n > 0 {
+		e.s.heard.Store(int64(time.Since(e.s.made)))
+	}
+	return n, err
 }
 
 const (
@@ -89,11 +105,11 @@ func NewStream(conn net.Conn, opt StreamOptions) *Stream {
 	if opt.Reader != nil {
 		r = opt.Reader
 	}
+	s := &Stream{conn: conn, opt: opt, made: time.Now()}
 	conn.SetDeadline(time.Time{}) // one that was for the greeting; where it fails, so will what follows
-	return &Stream{
-		conn: conn, opt: opt, out: packer{w: conn}, in: bufio.NewReaderSize(r, readBuffer), chooser: newChooser(),
-		writing: watch{set: conn.SetWriteDeadline}, reading: watch{set: conn.SetReadDeadline},
-	}
+	s.out, s.in, s.chooser = packer{w: conn}, bufio.NewReaderSize(ear{r, s}, readBuffer), newChooser()
+	s.writing, s.reading = watch{set: conn.SetWriteDeadline}, watch{set: conn.SetReadDeadline}
+	return s
 }
 
 // Send implements Link.
@@ -301,6 +317,9 @@ type StreamCount struct {
 	Frames, Wire    uint64 // bytes of frames, and of the records that carried them
 	Plain, S2, Zstd uint64 // records by codec
 }
+
+// Silence implements Hearer.
+func (s *Stream) Silence() time.Duration { return time.Since(s.made) - time.Duration(s.heard.Load()) }
 
 // Stats returns what was sent and received so far.
 func (s *Stream) Stats() StreamStats {

@@ -296,6 +296,12 @@ func (e *Endpoint) pulse(a *attached) {
 		a.heard = now // silence is ours, not the link's: nobody received, or this process did not run
 	}
 	a.beaten = now
+	if l, ok := a.link.(link.Hearer); ok {
+		// A long frame on a slow link is a sign of life all the while.
+		if h := now.Add(-l.Silence()); h.After(a.heard) {
+			a.heard = h
+		}
+	}
 	silent := now.Sub(a.heard)
 	if silent >= e.cfg.Dead {
 		e.mu.Unlock()
