@@ -32,7 +32,7 @@ demo:
 fuzz:
 	@go list ./... | while read -r p; do \
 		go test -list '^Fuzz' $$p | grep '^Fuzz' | while read -r f; do \
-			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p </dev/null || exit 1; \
+			echo "$$p $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 1s $$p </dev/null || exit 1; \
 		done || exit 1; \
 	done
 
