@@ -53,6 +53,12 @@ type Finisher interface {
 	Finish() error
 }
 
+// Ahead is a Link that tells whether another frame has arrived together with the last one.
+type Ahead interface {
+	// Ahead is for the goroutine that calls Recv, which will then not wait.
+	Ahead() bool
+}
+
 // Hearer is a Link that notices each byte that comes, not just whole frames.
 type Hearer interface {
 	// Silence is how long none has come. Any goroutine may ask.

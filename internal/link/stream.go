@@ -318,6 +318,9 @@ type StreamCount struct {
 	Plain, S2, Zstd uint64 // records by codec
 }
 
+// Ahead implements the interface of this name.
+func (s *Stream) Ahead() bool { return len(s.now.block) > 0 }
+
 // Silence implements Hearer.
 func (s *Stream) Silence() time.Duration { return time.Since(s.made) - time.Duration(s.heard.Load()) }
 

@@ -16,6 +16,7 @@ type attached struct {
 	try    link.TrySender   // the same, nil if it cannot tell
 	batch  link.BatchSender // the same, nil if it takes one frame at a time
 	rated  link.Rated       // the same, nil if it does not care
+	ahead  link.Ahead       // the same, nil if it cannot tell
 	ctx    context.Context  // ends when the link is given up
 	cancel context.CancelFunc
 
@@ -60,6 +61,7 @@ func (e *Endpoint) attach(l link.Link, resume func() ([][]byte, error), hello ..
 	a.try, _ = l.(link.TrySender)
 	a.batch, _ = l.(link.BatchSender)
 	a.rated, _ = l.(link.Rated)
+	a.ahead, _ = l.(link.Ahead)
 	e.mu.Lock()
 	err := e.err
 	if err == nil && resume != nil {
@@ -337,6 +339,7 @@ func (e *Endpoint) read(a *attached) {
 			err = e.take(a, f)
 		}
 		if err != nil {
+			wake(e.ready) // there may be messages of which nobody was told
 			e.broken(a, err)
 			return
 		}
@@ -403,7 +406,9 @@ func (e *Endpoint) take(a *attached, f []byte) error {
 			break
 		}
 		e.inbox = append(e.inbox, m)
-		wake(e.ready)
+	}
+	if n := len(e.inbox); n > 0 && (a.ahead == nil || n >= inboxLimit || !a.ahead.Ahead()) {
+		wake(e.ready) // a receiver is woken once for all that came together
 	}
 	if write && err == nil {
 		e.flush(a)
