@@ -194,11 +194,14 @@ func againOver(ctx context.Context, o *options, p link.Profile, t *table) error 
 	}
 	defer proxy.Close()
 	addr := strings.Replace(n.Address(), n.Addr().String(), proxy.Addr(), 1)
-	memory := filepath.Join(o.scratch, "again-known-"+p.Name)
+	cfg := clonecloud.RemoteCloudConfig{
+		Address: addr, DeviceFile: filepath.Join(o.scratch, "again-"+p.Name+".key"), MemoryDir: filepath.Join(o.scratch, "again-known-"+p.Name),
+	}
+	if _, err := clonecloud.QueryNode(ctx, cfg); err != nil { // as cloud add does
+		return err
+	}
 	for run := range 4 {
-		cloud, err := clonecloud.NewRemoteCloud(clonecloud.RemoteCloudConfig{
-			Address: addr, DeviceFile: filepath.Join(o.scratch, "again-"+p.Name+".key"), MemoryDir: memory,
-		})
+		cloud, err := clonecloud.NewRemoteCloud(cfg)
 		if err != nil {
 			return err
 		}

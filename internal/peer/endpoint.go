@@ -304,6 +304,9 @@ func (e *Endpoint) Close() error {
 // farewell is how long the end of a conversation waits for the link to take what was sent before.
 const farewell = 100 * time.Millisecond
 
+// farewellNear is how long it then waits until the other side has closed the link.
+const farewellNear = 10 * time.Millisecond
+
 // Refuse ends the conversation and tells the other side why, if the link allows it.
 func (e *Endpoint) Refuse(code wire.Code, text string) {
 	e.mu.Lock()
@@ -322,7 +325,8 @@ func (e *Endpoint) Refuse(code wire.Code, text string) {
 			select {
 			case <-quiet:
 				if l, ok := a.link.(link.Finisher); ok && l.Finish() == nil {
-					// The other side closes the link once it has read that.
+					// The other side closes the link once it has read that. Far away it is not waited for.
+					t.Reset(farewellNear)
 					select {
 					case <-a.ctx.Done():
 					case <-t.C:

@@ -20,6 +20,8 @@ const (
 	collectFirst    = 32 << 20  // bytes of heap before the first collection
 	collectGrowth   = 3         // the next comes at so many times what was live
 	collectForced   = 512 << 20 // bytes above that at which guests are not asked any more
+	collectIdle     = time.Second // without guests that run, after which little garbage is worth collecting too
+	collectLittle   = 2 << 20
 	spareProcessors = 8
 )
 
@@ -36,19 +38,25 @@ func collecting(host *clone.Host) {
 		metrics.Read(sample)
 		return sample[0].Value.Uint64()
 	}
-	next := uint64(collectFirst)
+	next, live := uint64(collectFirst), uint64(0)
+	idle := time.Now() // when a guest was last seen to run
 	for range time.Tick(collectLook) {
 		now := heap()
-		if now < next {
-			continue
+		if host.Stats().Running > 0 {
+			idle = time.Now()
 		}
 		switch {
+		case now > live+collectLittle && time.Since(idle) > collectIdle && host.Rest(debug.FreeOSMemory, collectPatience):
+			idle = time.Now()
+		case now < next:
+			continue
 		case host.Rest(runtime.GC, collectPatience):
 		case now > next+collectForced:
 			runtime.GC()
 		default:
 			continue // a guest that does not poll now may do so later
 		}
-		next = max(collectFirst, heap()*collectGrowth)
+		live = heap()
+		next = max(collectFirst, live*collectGrowth)
 	}
 }
