@@ -11,10 +11,10 @@ type Limits struct {
 	Memory       uint64 `json:"memory"`        // bytes of linear memory of one clone; default 1 GiB
 	WorkerMemory uint64 `json:"worker_memory"` // bytes of memory that one worker has resident; default 3 GiB
 
-	Exec    time.Duration `json:"exec"`    // guest time of one offload; default 10 min
-	Wall    time.Duration `json:"wall"`    // time of one offload, with waiting for the device; default 1 h
-	Compile time.Duration `json:"compile"` // time to compile one module; default 2 min
-	Output  uint64        `json:"output"`  // bytes that one offload may write to streams; default 4 GiB
+	Exec    time.Duration `json:"exec_ns"`    // guest time of one offload; default 10 min
+	Wall    time.Duration `json:"wall_ns"`    // time of one offload, with waiting for the device; default 1 h
+	Compile time.Duration `json:"compile_ns"` // time to compile one module; default 2 min
+	Output  uint64        `json:"output"`     // bytes that one offload may write to streams; default 4 GiB
 
 	Modules uint64 `json:"modules"` // bytes of modules on disk; default 4 GiB
 	Code    uint64 `json:"code"`    // bytes of compiled code on disk; default 8 GiB
