@@ -20,6 +20,7 @@ type localNode struct {
 	engine string // of the clones
 
 	once   sync.Once
+	cancel context.CancelFunc // of the start; set once ready is
 	ready  chan struct{} // closed when node and remote, or err, are there
 	node   *Node
 	proxy  *faultproxy.Proxy // nil: the way is as it is
@@ -62,17 +63,19 @@ func (c *localNode) join(rc *runner.Config) error {
 func (c *localNode) start() <-chan struct{} {
 	c.once.Do(func() {
 		c.ready = make(chan struct{})
+		var ctx context.Context
+		ctx, c.cancel = context.WithCancel(context.Background())
 		go func() {
 			defer close(c.ready)
-			c.err = c.open()
+			c.err = c.open(ctx)
 		}()
 	})
 	return c.ready
 }
 
-func (c *localNode) open() error {
+func (c *localNode) open(ctx context.Context) error {
 	var err error
-	c.node, err = StartNode(context.Background(), NodeConfig{
+	c.node, err = StartNode(ctx, NodeConfig{
 		Listen: "127.0.0.1:0", CacheDir: c.cfg.CacheDir, Worker: c.cfg.Worker, Engine: c.cfg.Engine, Log: c.cfg.Log,
 		Limits: NodeLimits{Devices: 1},
 	})
@@ -119,6 +122,7 @@ func (c *localNode) Close() error {
 	if !started {
 		return nil
 	}
+	c.cancel() // a short run does not wait for what it did not need
 	<-c.ready
 	if c.remote != nil {
 		c.remote.Close()
