@@ -16,8 +16,9 @@ func untilSignal(ctx context.Context) (context.Context, func() (back func())) {
 	return ctx, func() func() {
 		c := make(chan os.Signal, 1)
 		signal.Notify(c, os.Interrupt, syscall.SIGTERM)
-		done := make(chan struct{})
+		done, ended := make(chan struct{}), make(chan struct{})
 		go func() {
+			defer close(ended)
 			select {
 			case s := <-c:
 				signal.Stop(c)
@@ -28,6 +29,7 @@ func untilSignal(ctx context.Context) (context.Context, func() (back func())) {
 		return func() {
 			signal.Stop(c)
 			close(done)
+			<-ended
 			select {
 			case s := <-c: // it came in the last moment
 				cancel(interrupted{s})

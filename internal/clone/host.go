@@ -42,7 +42,8 @@ type Host struct {
 	Store Store
 	// Watch is told before something runs that may not end, and what it returns after: "offload" or "compile", of a
 	// module, which should take no longer than limit. Stuck is told when it goes on a second after it was told to stop;
-	// there is then no way to end it but to end the process. Both are optional.
+	// there is then no way to end it but to end the process. Both are optional. Watch may wait: the time counts from its
+	// return.
 	Watch func(what string, module wire.ID, limit time.Duration) (end func())
 	Stuck func(what string, module wire.ID)
 	// Deny gives a reason not to run a module, "" if there is none. Optional.

@@ -67,6 +67,9 @@ func (t *trip) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response) e
 		}
 		t.room -= uint64(len(req.Data))
 	}
+	// The guest's code does not run meanwhile: who waits for it to poll need not wait for the device.
+	t.gate.leave()
+	defer t.gate.enter()
 	switch where := req.Op.Where(); {
 	case where == wasi.AtClone:
 		return t.note(ctx, req, resp)

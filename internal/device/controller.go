@@ -312,7 +312,11 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 	f := &c.report.Functions[k.ID]
 	t.account(f)
 	var fb *fallback
-	if errors.As(err, &fb) {
+	failed := errors.As(err, &fb)
+	if (err == nil || failed) && ctx.Err() != nil {
+		err, failed = context.Cause(ctx), false // in the last moment: a guest that computes would not notice
+	}
+	if failed {
 		f.Fallbacks[fb.reason]++
 		c.cfg.Trace("%s: fell back after %v: %v", name(k), took.Round(time.Microsecond), err)
 		c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{Total: took})

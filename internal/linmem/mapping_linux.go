@@ -154,8 +154,11 @@ func (l *linuxMapping) touched(set *PageSet, size uint64) error {
 }
 
 // data adds the pages below size that the file holds, swapped out or not.
-func (f *memfd) data(set *PageSet, size uint64) error {
-	for at := int64(0); at < int64(size); {
+func (f *memfd) data(set *PageSet, size uint64) error { return f.dataIn(set, 0, size) }
+
+// dataIn is data for [first, size).
+func (f *memfd) dataIn(set *PageSet, first, size uint64) error {
+	for at := int64(first); at < int64(size); {
 		from, err := unix.Seek(f.fd, at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) || err == nil && from >= int64(size) {
 			return nil

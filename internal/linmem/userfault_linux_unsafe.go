@@ -54,17 +54,25 @@ type pageRegion struct{ start, end, categories uint64 }
 
 // userfault is the tracker that lets the kernel note writes in the page tables.
 //
-// Every page of the used area is write-protected once, also those that are not there yet, by a marker in the page
+// Every page of a region is write-protected once, also those that are not there yet, by a marker in the page
 // table; from then on an entry without protection means a write. That includes the empty entry which a written page
 // of a shared file leaves when it is swapped out, and which a filter for present pages would lose. The first
 // protection is UFFDIO_WRITEPROTECT's, because PAGEMAP_SCAN passes over areas that have no page table yet.
+//
+// Looking through page tables costs time for each page, there or not. So a region of a memfd that holds nothing is left
+// cold: without protection and without page tables. Whether it still holds nothing the file tells in one system call;
+// once it holds something, what is not zero there was written, and the region is protected as the others are.
 type userfault struct {
-	m         *Memory
-	uffd      int
-	pagemap   *os.File
-	protected bool
-	regions   []pageRegion // on the heap, where it does not move
+	m       *Memory
+	uffd    int
+	pagemap *os.File
+	file    *memfd  // tells what cold regions hold; nil: no region is cold
+	warm    PageSet // protected regions, by number
+	regions []pageRegion
 }
+
+// regionPages is how many pages make a region: as many as one page table has.
+const regionPages = 512
 
 var (
 	probeOnce sync.Once
@@ -101,7 +109,10 @@ func newUserfault(m *Memory) (tracker, error) {
 	if errno != 0 {
 		return nil, fmt.Errorf("%w: userfaultfd: %w", ErrNoTracker, errno)
 	}
-	u := &userfault{m: m, uffd: int(fd), regions: make([]pageRegion, scanRegions)}
+	u := &userfault{m: m, uffd: int(fd), regions: make([]pageRegion, scanRegions)} // regions: on the heap, where they do not move
+	if l, ok := m.area.(*linuxMapping); ok && !l.private && l.front == uint64(len(l.area)) {
+		u.file = l.file
+	}
 	if err := u.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("%w: %w", ErrNoTracker, err), u.close())
 	}
@@ -123,14 +134,31 @@ func (u *userfault) open() error {
 	return err
 }
 
+// arm protects what holds something, or was protected before.
 func (u *userfault) arm() error {
-	if u.protected {
-		return u.scan(nil) // cheaper: only what was written changes
+	if !u.warm.Empty() || u.file == nil {
+		return u.collect(&PageSet{}) // cheaper: only what was written changes
 	}
-	if err := u.protect(0, u.m.size); err != nil {
+	var held PageSet
+	if err := u.file.data(&held, u.m.size); err != nil {
 		return err
 	}
-	u.protected = true
+	return u.warmUp(&held)
+}
+
+// warmUp protects the regions of some pages.
+func (u *userfault) warmUp(pages *PageSet) error {
+	for page := range pages.All() {
+		r := page / regionPages
+		if u.warm.Has(r) {
+			continue
+		}
+		from := uint64(r) * regionPages * PageSize
+		if err := u.protect(from, min(from+regionPages*PageSize, u.m.size)); err != nil {
+			return err
+		}
+		u.warm.Add(r)
+	}
 	return nil
 }
 
@@ -138,6 +166,11 @@ func (u *userfault) arm() error {
 const forgetRuns = 32
 
 func (u *userfault) forget(set *PageSet) error {
+	if u.file != nil {
+		if err := u.warmUp(set); err != nil {
+			return err
+		}
+	}
 	host := uint32(os.Getpagesize() / PageSize)
 	runs := 0
 	for range set.Ranges() {
@@ -166,12 +199,61 @@ func (u *userfault) protect(from, to uint64) error {
 	return nil
 }
 
-// grown protects the new area. Should that fail, pages in it are reported that were only read, and no write is missed.
-func (u *userfault) grown(from, to uint64) { _ = u.protect(from, to) }
+// grown protects the new area as far as its region is. Should that fail, pages in it are reported that were only read,
+// and no write is missed.
+func (u *userfault) grown(from, to uint64) {
+	if u.file != nil {
+		const size = regionPages * PageSize
+		if !u.warm.Has(uint32(from / size)) {
+			return
+		}
+		to = min(to, (from/size+1)*size)
+	}
+	_ = u.protect(from, to)
+}
 
-func (u *userfault) collect(set *PageSet) error { return u.scan(set) }
+func (u *userfault) collect(set *PageSet) error {
+	if u.file == nil {
+		return u.scan(set)
+	}
+	var came PageSet
+	if err := u.heldInCold(&came); err != nil {
+		return err
+	}
+	// The page tables of warm regions first: what warms up below was not written after that.
+	if err := u.scan(set); err != nil {
+		return err
+	}
+	bytes := u.m.area.bytes()
+	for page := range came.All() {
+		if !isZero(bytes[uint64(page)*PageSize:][:PageSize]) {
+			set.Add(page)
+		}
+	}
+	return u.warmUp(&came)
+}
 
-// scan protects what was written, and adds it to set if there is one.
+// heldInCold adds the pages that cold regions hold.
+func (u *userfault) heldInCold(set *PageSet) error {
+	regions := uint32((u.m.size + regionPages*PageSize - 1) / (regionPages * PageSize))
+	for r := uint32(0); r < regions; r++ {
+		if u.warm.Has(r) {
+			continue
+		}
+		end := r + 1
+		for end < regions && !u.warm.Has(end) {
+			end++
+		}
+		from, to := uint64(r)*regionPages*PageSize, min(uint64(end)*regionPages*PageSize, u.m.size)
+		if err := u.file.dataIn(set, from, to); err != nil {
+			return err
+		}
+		r = end
+	}
+	return nil
+}
+
+// scan protects what was written in warm regions, and adds it to set if there is one.
 func (u *userfault) scan(set *PageSet) error {
 	base := address(u.m.area.bytes())
 	// With exactly these masks the kernel also takes empty entries for written.
@@ -179,6 +261,13 @@ func (u *userfault) scan(set *PageSet) error {
 		size: uint64(unsafe.Sizeof(pmScanArg{})), flags: pmScanWPMatching | pmScanCheckWPAsync,
 		start: base, end: base + u.m.size,
 		categoryMask: pageIsWritten, returnMask: pageIsWritten,
+	}
+	if u.file != nil {
+		last, ok := u.warm.Max()
+		if !ok {
+			return nil
+		}
+		arg.end = base + min((uint64(last)+1)*regionPages*PageSize, u.m.size)
 	}
 	if set != nil {
 		arg.vec, arg.vecLen = uint64(uintptr(unsafe.Pointer(&u.regions[0]))), uint64(len(u.regions))
@@ -189,7 +278,7 @@ func (u *userfault) scan(set *PageSet) error {
 			return fmt.Errorf("scan page tables: %w", err)
 		}
 		for _, r := range u.regions[:n] {
-			set.AddRange(uint32((r.start-base)/PageSize), uint32((r.end-base)/PageSize))
+			u.written(set, uint32((r.start-base)/PageSize), uint32((r.end-base)/PageSize))
 		}
 		if arg.walkEnd <= arg.start {
 			return fmt.Errorf("scan page tables: no progress at page %d", (arg.start-base)/PageSize)
@@ -200,10 +289,29 @@ func (u *userfault) scan(set *PageSet) error {
 	return nil
 }
 
+// written adds a run of pages as far as it is in warm regions: in cold ones an entry says nothing.
+func (u *userfault) written(set *PageSet, first, end uint32) {
+	if u.file == nil {
+		set.AddRange(first, end)
+		return
+	}
+	for first < end {
+		next := min((first/regionPages+1)*regionPages, end)
+		if u.warm.Has(first / regionPages) {
+			set.AddRange(first, next)
+		}
+		first = next
+	}
+}
+
 // overhead counts the page tables that protecting untouched pages makes, whether or not they would be there anyway.
 func (u *userfault) overhead() uint64 {
 	const entry = 8 // bytes, for each page
-	return u.m.size/uint64(os.Getpagesize())*entry + uint64(len(u.regions))*uint64(unsafe.Sizeof(pageRegion{}))
+	pages := u.m.size / uint64(os.Getpagesize())
+	if u.file != nil {
+		pages = uint64(u.warm.Len()) * regionPages * PageSize / uint64(os.Getpagesize())
+	}
+	return pages*entry + uint64(len(u.regions))*uint64(unsafe.Sizeof(pageRegion{}))
 }
 
 func (u *userfault) close() error {

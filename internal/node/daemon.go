@@ -295,6 +295,9 @@ func (n *Node) heard(p *process, r *control.Report) error {
 		p.ready, next = r.Ready, n.isReady
 	case r.Begin != nil:
 		limit := min(r.Begin.Limit, n.cfg.Limits.Longest(r.Begin.What))
+		if r.Begin.What == control.Compiling && !r.Begin.Same {
+			p.before, _ = residentMemory(p.cmd.Process.Pid)
+		}
 		err = p.watch.Begin(r.Begin.N, control.Work{What: r.Begin.What, Module: r.Begin.Module, Limit: limit}, r.Begin.Same, now)
 	case r.End != 0:
 		p.watch.End(r.End)

@@ -395,6 +395,52 @@ func TestLeaks(t *testing.T) {
 	}
 }
 
+// TestRelayed has a device that keeps a connection open which its worker has closed. A node that relays must not keep its
+// own ends of it, nor wait for such a device when it is closed itself.
+func TestRelayed(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("counts descriptors by /proc")
+	}
+	files := func() int {
+		list, _ := os.ReadDir("/proc/self/fd")
+		return len(list)
+	}
+	n := startNode(t, func(c *node.Config) { c.Relay = true })
+	d := newClient(n.Node)
+	open := func() net.Conn {
+		conn, err := d.tls(t.Context(), d.sni())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return conn
+	}
+	open().Close()
+	until(t, "the worker has seen it", func() bool { return n.Status().Workers == 2 })
+	time.Sleep(100 * time.Millisecond)
+	before := files()
+	for range 5 {
+		conn := open()
+		defer conn.Close()
+		if _, err := conn.Write([]byte("nonsense\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		io.Copy(io.Discard, conn)
+	}
+	until(t, "only the device's own ends are open", func() bool { return files() <= before+5 })
+	conn := open() // and the worker is ended while it waits for a request
+	defer conn.Close()
+	ended := make(chan struct{})
+	go func() {
+		n.Close()
+		close(ended)
+	}()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		t.Error("the node does not close")
+	}
+}
+
 // TestIdle has a worker whose device is away.
 func TestIdle(t *testing.T) {
 	t.Parallel()

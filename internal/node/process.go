@@ -42,11 +42,12 @@ type process struct {
 	passed  uint64             // guarded by mu; connections that it was given
 	stats   control.Stats      // guarded by mu
 	rss     uint64             // guarded by mu; bytes
+	before  uint64             // guarded by mu; likewise, when the last compilation began
 	watch   control.Watches    // guarded by mu
 	heard   time.Time          // guarded by mu
 	failed  string             // guarded by mu; its last word
 	why     string             // guarded by mu; why the daemon ends it
-	greedy  bool               // guarded by mu; for want of memory
+	greedy  bool               // guarded by mu; for want of memory, which a compilation took
 	asked   bool               // guarded by mu; it was told to end, so that its end is no failure
 	silent  bool               // guarded by mu; orders is closed
 }
@@ -224,7 +225,7 @@ func (p *process) deliver(n *Node, c *client) error {
 	if p.pass == nil {
 		var w *net.TCPConn
 		if w, err = relayTo(ready); err == nil {
-			n.wg.Go(func() { relay(c, w) })
+			n.wg.Go(func() { relay(c, w, p.gone) })
 			return nil
 		}
 	} else {

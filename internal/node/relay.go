@@ -37,7 +37,7 @@ func relayTo(r *control.Readiness) (*net.TCPConn, error) {
 }
 
 // relay copies bytes between the two until both directions have ended, and closes them. What it sees is TLS.
-func relay(c *client, w *net.TCPConn) {
+func relay(c *client, w *net.TCPConn, _ <-chan struct{}) {
 	defer c.Close()
 	defer w.Close()
 	var wg sync.WaitGroup

@@ -61,7 +61,8 @@ func (n *Node) look(p *process, slow, chain bool) {
 			p.mu.Unlock()
 			if most := n.cfg.Limits.WorkerMemory; rss > most {
 				p.mu.Lock()
-				p.greedy = true
+				// The clones of a device, and what it left behind, must not be held against a module that others have, too.
+				p.greedy = p.stats.Clones <= 1 && rss > p.before && rss-p.before > most/2
 				p.mu.Unlock()
 				n.kill(p, fmt.Sprintf("it has %d MiB of memory resident, and may have %d", rss>>20, most>>20))
 				return

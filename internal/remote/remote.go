@@ -52,7 +52,11 @@ func (p *preparing) drop() {
 type connected struct {
 	link link.Link
 	err  error
+	at   time.Time
 }
+
+// keptFor is how long a link that nobody has used yet is good for: the node waits for the request a little longer.
+const keptFor = 3 * time.Second
 
 // Prepare begins to connect, for the first Connect to use.
 func (n *Node) Prepare(ctx context.Context) {
@@ -67,7 +71,7 @@ func (n *Node) Prepare(ctx context.Context) {
 	go func() {
 		defer stop()
 		l, err := n.connect(ctx)
-		p.made <- connected{l, err}
+		p.made <- connected{l, err, time.Now()}
 	}()
 }
 
@@ -91,7 +95,10 @@ func (n *Node) Connect(ctx context.Context) (link.Link, error) {
 	if p := n.take(); p != nil {
 		select {
 		case c := <-p.made:
-			return c.link, c.err
+			if c.err != nil || time.Since(c.at) < keptFor {
+				return c.link, c.err
+			}
+			c.link.Close() // it took long until it was wanted
 		case <-ctx.Done():
 			p.drop()
 			return nil, ctx.Err()

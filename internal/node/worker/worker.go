@@ -49,6 +49,8 @@ type worker struct {
 	reports   io.Writer         // guarded by out
 	announcer control.Announcer // guarded by out, so that what it decides is written in that order
 
+	compiling sync.Mutex // held while a module is compiled; the time of those that wait is not theirs
+
 	mu   sync.Mutex
 	deny control.DenyList // guarded by mu
 }
@@ -193,8 +195,12 @@ func (w *worker) write(r control.Report) error {
 // log says something for people; the daemon puts it into its log.
 func (w *worker) log(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
-// watch is told before something runs that may not end, and what it returns after.
+// watch is told before something runs that may not end, and what it returns after. One module at a time is compiled, and
+// its time counts from here.
 func (w *worker) watch(what string, module [32]byte, limit time.Duration) (end func()) {
+	if what == control.Compiling {
+		w.compiling.Lock()
+	}
 	w.out.Lock()
 	defer w.out.Unlock()
 	e, tell := w.announcer.Begin(control.Work{What: what, Module: module, Limit: limit}, time.Now())
@@ -204,6 +210,9 @@ func (w *worker) watch(what string, module [32]byte, limit time.Duration) (end f
 	}
 	w.news()
 	return func() {
+		if what == control.Compiling {
+			defer w.compiling.Unlock()
+		}
 		w.out.Lock()
 		defer w.out.Unlock()
 		if w.announcer.End(e, time.Now()) {
