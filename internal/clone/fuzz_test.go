@@ -55,7 +55,7 @@ func (s *deviceScript) frame(m wire.Message) []byte {
 	}
 	if n := s.byte(); n < 3 && len(f) > wire.HeaderSize {
 		for range n + 1 {
-			f[wire.HeaderSize+int(s.number())%(len(f)-wire.HeaderSize)] ^= s.byte()
+			f[wire.HeaderSize+int(s.number()%uint64(len(f)-wire.HeaderSize))] ^= s.byte()
 		}
 		wire.Seal(f)
 	}

@@ -36,10 +36,24 @@ func relayTo(r *control.Readiness) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), nil
 }
 
-// relay copies bytes between the two until both directions have ended, and closes them. What it sees is TLS.
-func relay(c *client, w *net.TCPConn, _ <-chan struct{}) {
+// relayLinger is how long a device may take to close a connection that its worker has closed: a worker closes all of
+// it, so that nobody reads what would still come.
+const relayLinger = 2 * time.Second
+
+// relay copies bytes between the two until both directions have ended, or over is closed, and closes them. What it sees
+// is TLS.
+func relay(c *client, w *net.TCPConn, over <-chan struct{}) {
 	defer c.Close()
 	defer w.Close()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-over:
+			linger(c.TCPConn, w) // whoever is at the other end may neither read nor write nor close
+		case <-done:
+		}
+	}()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		_, err := c.WriteTo(w)
@@ -47,7 +61,15 @@ func relay(c *client, w *net.TCPConn, _ <-chan struct{}) {
 	})
 	_, err := io.Copy(c.TCPConn, w)
 	ended(err, w, c.TCPConn)
+	linger(c.TCPConn)
 	wg.Wait()
+}
+
+// linger bounds how long connections may go on.
+func linger(conns ...*net.TCPConn) {
+	for _, c := range conns {
+		_ = c.SetDeadline(time.Now().Add(relayLinger)) // it may be closed already
+	}
 }
 
 // ended passes the end of a direction on: as an end where it was one, else by dropping both.
