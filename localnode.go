@@ -16,12 +16,15 @@ import (
 // localNode is a cloud that is a node of its own on the loopback interface. It is started beside the first run that
 // wants it, and ends with Close.
 type localNode struct {
-	cfg    LocalCloudConfig
-	engine string // of the clones
+	cfg LocalCloudConfig
+
+	named   sync.Once
+	engine  string // of the clones
+	unnamed error  // why it is not known
 
 	once   sync.Once
 	cancel context.CancelFunc // of the start; set once ready is
-	ready  chan struct{} // closed when node and remote, or err, are there
+	ready  chan struct{}      // closed when node and remote, or err, are there
 	node   *Node
 	proxy  *faultproxy.Proxy // nil: the way is as it is
 	remote *remoteCloud
@@ -34,13 +37,15 @@ func (c *localNode) join(rc *runner.Config) error {
 			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
 	}
-	if c.engine == "" {
-		eng, err := newEngine(c.cfg.Engine, "")
-		if err != nil {
-			return err
+	c.named.Do(func() {
+		var eng engine.Engine
+		if eng, c.unnamed = newEngine(c.cfg.Engine, ""); c.unnamed == nil {
+			c.engine = eng.Name()
+			eng.Close(context.Background())
 		}
-		c.engine = eng.Name()
-		eng.Close(context.Background())
+	})
+	if c.unnamed != nil {
+		return c.unnamed
 	}
 	rc.Alike = rc.Engine.Name() == c.engine
 	rc.CanonicalNaN = !rc.Alike

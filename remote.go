@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/device"
@@ -61,13 +62,17 @@ func newRemoteCloud(cfg RemoteCloudConfig) (*remoteCloud, error) {
 }
 
 type remoteCloud struct {
-	node   *remote.Node
-	memory *remote.Memory
+	node *remote.Node
+
+	mu     sync.Mutex     // runs may share a cloud
+	memory *remote.Memory // guarded by mu
 	peer   peer.Config
 }
 
 func (c *remoteCloud) join(rc *runner.Config) error {
-	facts := &c.memory.Facts
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	facts := c.memory.Facts
 	// NaNs have native bits only where device and clone are known to be alike; the node's word in its greeting is held
 	// against that.
 	rc.Alike = facts.Engine == rc.Engine.Name() && facts.Arch == runtime.GOARCH
@@ -78,6 +83,8 @@ func (c *remoteCloud) join(rc *runner.Config) error {
 		if facts.Engine == "" {
 			return nil
 		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
 		return &device.Known{
 			Engine: facts.Engine, Arch: facts.Arch, Rate: facts.Rate, Warm: c.memory.IsWarm(code, time.Now()),
 		}
@@ -87,6 +94,8 @@ func (c *remoteCloud) join(rc *runner.Config) error {
 
 // speed is how many times faster than this device the clones probably are.
 func (c *remoteCloud) speed(eng engine.Engine) float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	f := &c.memory.Facts
 	s := engineSpeed(cmp.Or(f.Engine, compilerName)) / engineSpeed(eng.Name())
 	if f.Speed == 0 {
@@ -105,6 +114,8 @@ func (c *remoteCloud) prepare(ctx context.Context) { c.node.Prepare(ctx) }
 
 func (c *remoteCloud) leave(r *runner.Result) {
 	c.node.Abandon()
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if k := r.Learned; k != nil {
 		// What cannot be kept makes the next run slower and is no error of this one.
 		_ = c.memory.Learn(func(f *remote.Facts) {

@@ -273,10 +273,13 @@ func runCloudStatus(cmd *cobra.Command, names []string, asJSON bool) error {
 	for i, name := range names {
 		all[i].Name = name
 		addr, err := c.Address(name)
-		if err != nil {
+		if errors.Is(err, clonecloud.ErrNoCloud) || errors.Is(err, clonecloud.ErrConfig) {
 			return err
 		}
-		s, err := query(cmd.Context(), addr)
+		var s clonecloud.NodeStatus
+		if err == nil {
+			s, err = query(cmd.Context(), addr)
+		}
 		if err != nil {
 			all[i].Error, silent = oneLine(err), true
 			continue

@@ -63,6 +63,7 @@ type Host struct {
 	drain    context.CancelFunc
 
 	mu       sync.Mutex
+	clones   int                    // guarded by mu; admitted
 	sessions map[*session]struct{}  // guarded by mu
 	programs map[wire.ID]*programme // guarded by mu; by code digest
 	open     context.Context        // guarded by mu; ends with Close, and with it what is being compiled
@@ -230,7 +231,7 @@ func (h *Host) Drain(ctx context.Context) error {
 func (h *Host) Stats() Stats {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return Stats{Clones: len(h.sessions), Running: int(h.running.Load())}
+	return Stats{Clones: h.clones, Running: int(h.running.Load())}
 }
 
 func (h *Host) admit(hello *wire.Hello) (*wire.Welcome, error) {
@@ -247,13 +248,14 @@ func (h *Host) admit(hello *wire.Hello) (*wire.Welcome, error) {
 	defer h.mu.Unlock()
 	p := h.programs[hello.Code]
 	have := p != nil
-	if len(h.sessions) >= h.Limits.Clones {
-		return nil, &peer.RefusedError{Code: wire.CodeLimit, Text: fmt.Sprintf("%d clones of this device run here, which is the limit", len(h.sessions))}
+	if h.clones >= h.Limits.Clones {
+		return nil, &peer.RefusedError{Code: wire.CodeLimit, Text: fmt.Sprintf("%d clones of this device run here, which is the limit", h.clones)}
 	}
 	if hello.Early && (!have || !p.ready()) {
 		return nil, &peer.RefusedError{Code: wire.CodeUnknown, Text: "nothing is left here of an earlier run"}
 	}
 	have = have || h.Store.Has(hello.Module)
+	h.clones++ // until serve ends, which follows in any case
 	return &wire.Welcome{
 		Version: wire.Version, Session: hello.Session, HaveModule: have, Engine: h.Engine.Name(), Arch: runtime.GOARCH,
 		Speed: h.Speed,
@@ -278,6 +280,7 @@ func (h *Host) serve(ctx context.Context, e *peer.Endpoint, hello *wire.Hello, w
 	}
 	h.mu.Lock()
 	delete(h.sessions, s)
+	h.clones--
 	h.mu.Unlock()
 	if s.code != nil {
 		h.leave(s.code)

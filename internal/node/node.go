@@ -188,9 +188,15 @@ func Start(ctx context.Context, cfg Config) (_ *Node, err error) {
 // open makes or finds the folder and what is in it, and removes what workers of an earlier node have left.
 func (n *Node) open() (err error) {
 	if n.state == "" {
-		if n.state, err = os.MkdirTemp("", "clonecloud-node-"); err != nil {
+		sweepEphemeral()
+		if n.state, err = os.MkdirTemp("", ephemeralPrefix); err != nil {
 			return fmt.Errorf("make folder: %w", err)
 		}
+		unlock, err := lockFolder(filepath.Join(n.state, "lock"))
+		if err != nil {
+			return fmt.Errorf("lock %s: %w", n.state, err)
+		}
+		n.unlock = unlock
 		if n.auth, err = trust.EphemeralAuthority(); err != nil {
 			return err
 		}
@@ -232,6 +238,27 @@ func (n *Node) open() (err error) {
 		n.log("removed what %d workers of an earlier node had left", len(left))
 	}
 	return os.Mkdir(n.workersDir(), 0o700)
+}
+
+const (
+	ephemeralPrefix = "clonecloud-node-"
+	// ephemeralNew is how old a folder is before its lock is looked at: its node may not have made it yet.
+	ephemeralNew = time.Minute
+)
+
+// sweepEphemeral removes what ephemeral nodes have left that were killed: folders whose lock nobody holds.
+func sweepEphemeral() {
+	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), ephemeralPrefix+"*"))
+	for _, d := range dirs {
+		fi, err := os.Lstat(d)
+		if err != nil || !fi.IsDir() || time.Since(fi.ModTime()) < ephemeralNew {
+			continue
+		}
+		if unlock, err := lockFolder(filepath.Join(d, "lock")); err == nil { // else it is used, or somebody else's
+			unlock()
+			_ = os.RemoveAll(d) // the next node tries again
+		}
+	}
 }
 
 func (n *Node) workersDir() string      { return filepath.Join(n.state, "workers") }
