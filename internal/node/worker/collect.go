@@ -17,9 +17,9 @@ import (
 const (
 	collectLook     = 20 * time.Millisecond
 	collectPatience = 50 * time.Millisecond
-	collectFirst    = 32 << 20  // bytes of heap before the first collection
-	collectGrowth   = 3         // the next comes at so many times what was live
-	collectForced   = 512 << 20 // bytes above that at which guests are not asked any more
+	collectFirst    = 32 << 20    // bytes of heap before the first collection
+	collectGrowth   = 3           // the next comes at so many times what was live
+	collectForced   = 512 << 20   // bytes above that at which guests are not asked any more
 	collectIdle     = time.Second // without guests that run, after which little garbage is worth collecting too
 	collectLittle   = 2 << 20
 	spareProcessors = 8
