@@ -1,7 +1,7 @@
 package clone
 
-// Spares counts the instances that wait for a conversation, and the programs that no conversation uses.
-func (h *Host) Spares() (instances, unused int) {
+// Spares counts the instances that wait for a conversation, and the programs that no conversation uses, and those that one does.
+func (h *Host) Spares() (instances, unused, used int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, p := range h.programs {
@@ -10,7 +10,9 @@ func (h *Host) Spares() (instances, unused int) {
 		}
 		if p.users == 0 {
 			unused++
+		} else {
+			used++
 		}
 	}
-	return instances, unused
+	return instances, unused, used
 }

@@ -69,8 +69,8 @@ func (d *device) gone(programs int) {
 	d.t.Helper()
 	d.end.Close()
 	until(d.t, func() bool {
-		instances, unused := d.host.Spares()
-		return d.host.Stats() == clone.Stats{} && instances == programs && unused == programs
+		instances, unused, used := d.host.Spares()
+		return d.host.Stats() == clone.Stats{} && instances == programs && unused == programs && used == 0
 	})
 }
 

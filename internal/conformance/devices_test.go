@@ -124,7 +124,7 @@ func TestDevices(t *testing.T) {
 	}
 	lab := func() func() *Lab {
 		d := site.Device(nil)
-		return func() *Lab { return &Lab{CacheDir: l.CacheDir, Dial: d.Connect, engines: l.engines} }
+		return func() *Lab { return l.With(d.Connect) }
 	}
 	if _, err := one(lab(), programs[0], 1); err != nil { // what is needed once
 		t.Fatal(err)

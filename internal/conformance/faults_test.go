@@ -210,7 +210,7 @@ func (c *campaign) one(l *Lab, site *Site, w netWay, bin []byte, arg string, wan
 	}
 	defer p.close()
 	device := site.Device(p.dial)
-	lab := &Lab{CacheDir: l.CacheDir, Dial: device.Connect, engines: l.engines}
+	lab := l.With(device.Connect)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var kills, switches atomic.Int32

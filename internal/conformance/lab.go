@@ -47,6 +47,8 @@ type Lab struct {
 	// "": clones are in this process.
 	Sites string
 
+	parent *Lab // has the engines; nil: this one does
+
 	mu      sync.Mutex
 	engines map[string]engine.Engine // guarded by mu
 	hosts   map[string]*clone.Host   // guarded by mu
@@ -112,8 +114,14 @@ type Outcome struct {
 	Fired          int // faults that struck
 }
 
+// With returns a lab with the engines of this one, whose nodes are behind dial.
+func (l *Lab) With(dial link.Dialer) *Lab { return &Lab{CacheDir: l.CacheDir, Dial: dial, parent: l} }
+
 // Engine returns one of the lab's engines.
 func (l *Lab) Engine(name string) (engine.Engine, error) {
+	if l.parent != nil {
+		return l.parent.Engine(name)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e := l.engines[name]; e != nil {
