@@ -238,7 +238,7 @@ func engineSpeed(name string) float64 {
 }
 
 func newEngine(kind EngineKind, cacheDir string) (engine.Engine, error) {
-	opt := wazero.Options{CacheDir: cacheDir, Workers: runtime.GOMAXPROCS(0)}
+	opt := wazero.Options{CacheDir: cacheDir, Workers: runtime.NumCPU()}
 	switch kind {
 	case EngineAuto:
 	case EngineCompiler:
