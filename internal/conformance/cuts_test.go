@@ -28,6 +28,22 @@ func mixCase(dir string, bin []byte, arg string) (Case, error) {
 		Mounts: []Mount{{Host: dir, Guest: "/out"}}}, nil
 }
 
+// mixAlone runs it on the device alone, with each argument that it is run with.
+func mixAlone(t *testing.T, l *Lab, bin []byte) map[string]*Outcome {
+	t.Helper()
+	want := map[string]*Outcome{}
+	for _, arg := range []string{"", "trap"} {
+		c, err := mixCase(filepath.Join(t.TempDir(), "out"), bin, arg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want[arg], err = l.Run(context.Background(), c, Way{Canonical: true}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return want
+}
+
 // cutWay draws how one run is broken: what moves, and what happens to the link or the node.
 func cutWay(seed uint64) Way {
 	rng := rand.New(rand.NewPCG(seed, 0xc07))
@@ -65,16 +81,7 @@ func TestCuts(t *testing.T) {
 		runs = 30
 	}
 	l := newLab(t)
-	want := map[string]*Outcome{}
-	for _, arg := range []string{"", "trap"} {
-		c, err := mixCase(filepath.Join(t.TempDir(), "out"), bin, arg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want[arg], err = l.Run(context.Background(), c, Way{Canonical: true}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	want := mixAlone(t, l, bin)
 	var s tally
 	var mu sync.Mutex
 	var struck, resumed, killed int

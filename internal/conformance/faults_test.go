@@ -133,16 +133,7 @@ func TestFaults(t *testing.T) {
 		goal = 30
 	}
 	l := newLab(t)
-	want := map[string]*Outcome{}
-	for _, arg := range []string{"", "trap"} {
-		c, err := mixCase(filepath.Join(t.TempDir(), "out"), bin, arg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want[arg], err = l.Run(context.Background(), c, Way{Canonical: true}); err != nil {
-			t.Fatal(err)
-		}
-	}
+	want := mixAlone(t, l, bin)
 	site := &Site{State: t.TempDir(), Engine: Compiler}
 	if err := site.Start(); err != nil {
 		t.Fatal(err)

@@ -43,29 +43,39 @@ func (p Private) Check(s *wasi.State) error {
 // outside is the real System with a memory of names: what each handle was opened as, and which are private.
 type outside struct {
 	wasi.System
-	private Private
-	names   map[uint64]string
-	kept    map[uint64]bool
+	names map[uint64]string
+	kept  map[uint64]bool
 	// read says what of the private the program has read here, "" if nothing.
 	read string
 }
 
 func newOutside(s wasi.System, l *local.System, p Private) *outside {
-	o := &outside{System: s, private: p, names: map[uint64]string{}, kept: map[uint64]bool{}}
+	o := &outside{System: s, names: map[uint64]string{}, kept: map[uint64]bool{}}
 	for _, h := range l.Handles() {
 		fd, _ := l.Issued(h)
 		switch {
 		case fd.Preopen != "":
-			o.names[h], o.kept[h] = fd.Preopen, slices.Contains(p.Dirs, fd.Preopen)
+			o.open(h, fd.Preopen, slices.Contains(p.Dirs, fd.Preopen))
 		case fd.Kind == wasi.KindStream: // of the first handles, stdin alone is one
-			o.names[h], o.kept[h] = "standard input", p.Stdin
+			o.open(h, "standard input", p.Stdin)
 		}
 	}
 	return o
 }
 
+// open notes what a handle stands for. Only what is kept is in kept.
+func (o *outside) open(handle uint64, name string, kept bool) {
+	o.names[handle] = name
+	if kept {
+		o.kept[handle] = true
+	}
+}
+
 // touches tells which private thing a request concerns, "" if none.
 func (o *outside) touches(req *wasi.Request) string {
+	if len(o.kept) == 0 {
+		return "" // every call of the program passes here
+	}
 	for _, h := range req.Handles() {
 		if o.kept[h] {
 			return cmp.Or(o.name(req), o.names[h]) // a poll names its handles elsewhere
@@ -97,7 +107,7 @@ func (o *outside) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response
 	}
 	switch {
 	case req.Op == wasi.OpOpen && resp.Errno == 0:
-		o.names[resp.Handle], o.kept[resp.Handle] = o.name(req), private != ""
+		o.open(resp.Handle, o.name(req), private != "")
 	case req.Op == wasi.OpClose:
 		delete(o.names, req.Handle)
 		delete(o.kept, req.Handle)

@@ -190,10 +190,10 @@ func (e *Endpoint) flushBatch(a *attached) {
 		return
 	}
 	if !inline {
-		go e.writeBatch(a, frames)
+		go e.write(a, frames...)
 		return
 	}
-	if err := a.batch.SendBatch(a.ctx, frames); err != nil {
+	if err := a.send(frames); err != nil {
 		e.lastWords(a, err)
 		return
 	}
@@ -201,28 +201,19 @@ func (e *Endpoint) flushBatch(a *attached) {
 	frames = e.nextBatch(a)
 	e.mu.Unlock()
 	if frames != nil {
-		go e.writeBatch(a, frames)
+		go e.write(a, frames...)
 	}
 }
 
-// writeBatch writes frames and what is queued behind them, and ends.
-func (e *Endpoint) writeBatch(a *attached, frames [][]byte) {
-	for frames != nil {
-		if err := a.batch.SendBatch(a.ctx, frames); err != nil {
-			e.lastWords(a, err)
-			return
-		}
-		e.mu.Lock()
-		frames = e.nextBatch(a)
-		e.mu.Unlock()
-	}
-}
-
-// nextBatch is next for several frames; nil: there are none, and the writer's turn has ended. Preconditions: e.mu is
-// held, a.busy.
+// nextBatch is next for as many frames as the link takes at once; nil: there are none, and the writer's turn has ended.
+// Preconditions: e.mu is held, a.busy.
 func (e *Endpoint) nextBatch(a *attached) [][]byte {
+	most := 1
+	if a.batch != nil {
+		most = batchFrames
+	}
 	var frames [][]byte
-	for bytes := 0; len(frames) < batchFrames && bytes < batchBytes; {
+	for bytes := 0; len(frames) < most && bytes < batchBytes; {
 		if len(frames) > 0 && len(a.extra) == 0 && len(a.queue) == 0 {
 			break // an acknowledgement that is due goes with the next, or alone
 		}
@@ -236,15 +227,23 @@ func (e *Endpoint) nextBatch(a *attached) [][]byte {
 	return frames
 }
 
-// write writes f and what is queued behind it, and ends.
-func (e *Endpoint) write(a *attached, f []byte) {
-	for f != nil {
-		if err := a.link.Send(a.ctx, f); err != nil {
+// send writes frames that nextBatch gave.
+func (a *attached) send(frames [][]byte) error {
+	if a.batch != nil {
+		return a.batch.SendBatch(a.ctx, frames)
+	}
+	return a.link.Send(a.ctx, frames[0])
+}
+
+// write writes frames and what is queued behind them, and ends.
+func (e *Endpoint) write(a *attached, frames ...[]byte) {
+	for frames != nil {
+		if err := a.send(frames); err != nil {
 			e.lastWords(a, err)
 			return
 		}
 		e.mu.Lock()
-		f = e.next(a)
+		frames = e.nextBatch(a)
 		e.mu.Unlock()
 	}
 }
