@@ -133,6 +133,9 @@ func (f *folder) save(id [32]byte, data []byte) error {
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return fmt.Errorf("the disk of %s is full: %w", f.dir, err)
 	}
+	if err == nil {
+		f.used(id) // the system's stamp is of a coarser clock, and may be before that of a use a moment ago
+	}
 	return err
 }
 
