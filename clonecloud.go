@@ -32,6 +32,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/runner"
+	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/vfs"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
@@ -39,6 +40,9 @@ import (
 
 // Report says what a run did: which functions went where, and what that took.
 type Report = device.Report
+
+// Event is one thing that happened in a run, see Config.Events.
+type Event = trace.Event
 
 // FunctionReport is what became of one function.
 type FunctionReport = device.FunctionReport
@@ -93,7 +97,7 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 	rc := runner.Config{
 		Module: cfg.Module, Engine: eng, Args: cfg.Args, Env: cfg.Env, Invoke: cfg.Invoke, Params: cfg.Params,
 		Local: local.Config{Stdin: cfg.Stdin, Stdout: cfg.Stdout, Stderr: cfg.Stderr, VirtualClock: cfg.VirtualClock},
-		Log:   cfg.Log, Trace: cfg.Trace, Interruptible: cfg.Interruptible,
+		Log:   cfg.Log, Events: cfg.Events, Interruptible: cfg.Interruptible,
 		Analysis: analysis.Options{KeepLocal: cfg.KeepLocal},
 		Private:  device.Private{Stdin: cfg.KeepStdin, Dirs: cfg.KeepDirs, Env: cfg.KeepEnv},
 		Limits:   device.Limits{Upload: cfg.MaxUpload}, Audit: cfg.Audit, Away: cfg.Away,

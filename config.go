@@ -79,9 +79,12 @@ type Config struct {
 	// Interruptible lets a cancelled context end code that calls nothing, at the cost of a few percent.
 	Interruptible bool
 
-	// Log is told what a person should know, in one line each; Trace every decision; Audit what of the device's files and
-	// streams was given to a clone. Default: nothing.
-	Log, Trace, Audit func(format string, args ...any)
+	// Log is told what a person should know, in one line each; Audit what of the device's files and streams was given to
+	// a clone. Default: nothing.
+	Log, Audit func(format string, args ...any)
+	// Events is told of each decision and what came of it, and how far a clone is from being ready. Several goroutines may
+	// call it at once, that of the program among them, which waits meanwhile.
+	Events func(Event)
 	// Away is called when the program has been on a clone for a while, and what it returns when it is back: only then is
 	// the calling goroutine sure to notice the end of its context soon. Optional.
 	Away func() (back func())

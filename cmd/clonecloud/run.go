@@ -105,7 +105,7 @@ func runRun(cmd *cobra.Command, o *runOptions, path string, args []string) (err 
 		cfg.Args[0] = filepath.Base(path)
 	}
 	if o.verbose {
-		cfg.Trace = cfg.Log
+		cfg.Events = func(e clonecloud.Event) { cfg.Log("%v", e) }
 	}
 	if !o.noCache {
 		cfg.CacheDir = cacheDir()
@@ -132,11 +132,15 @@ func runRun(cmd *cobra.Command, o *runOptions, path string, args []string) (err 
 	if err := keepLocal(cmd, &cfg, o.keepLocal); err != nil {
 		return err
 	}
+	var nodeLog func(string, ...any)
+	if o.verbose {
+		nodeLog = cfg.Log
+	}
 	switch o.cloud {
 	case "":
 	case "local":
 		cfg.Cloud = clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{
-			Engine: clonecloud.EngineKind(o.cloneEngine), CacheDir: cfg.CacheDir, Worker: workerCommand(), Log: cfg.Trace,
+			Engine: clonecloud.EngineKind(o.cloneEngine), CacheDir: cfg.CacheDir, Worker: workerCommand(), Log: nodeLog,
 		})
 	default:
 		if o.cloneEngine != "" {

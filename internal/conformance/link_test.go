@@ -18,9 +18,9 @@ type insistent struct {
 	failed bool
 }
 
-func (p *insistent) Enter(id uint32, s device.Situation) device.Choice {
+func (p *insistent) Enter(id uint32, s device.Situation) device.Decision {
 	if p.failed {
-		return device.RunLocal
+		return device.Decision{Choice: device.RunLocal}
 	}
 	return p.Forced.Enter(id, s)
 }

@@ -74,8 +74,16 @@ func (a *Auto) get(id uint32) *learned {
 }
 
 // Enter implements Policy.
-func (a *Auto) Enter(id uint32, s Situation) Choice {
+func (a *Auto) Enter(id uint32, s Situation) Decision {
 	l := a.get(id)
+	d := Decision{Choice: a.choose(id, l, s), Local: time.Duration(a.local(l))}
+	if s.Ready && d.Local > 0 {
+		d.Clone = a.trip(l, s) + time.Duration(a.exec(l))
+	}
+	return d
+}
+
+func (a *Auto) choose(id uint32, l *learned, s Situation) Choice {
 	if l.ignored {
 		return Disarm
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
@@ -34,6 +35,9 @@ type Cloud struct {
 	MaxModule uint64
 	// Log is told, in one line each, what a person may want to know. Any goroutine may call it, one at a time.
 	Log func(format string, args ...any)
+	// Events is told of the way to a clone: upload, preparation, readiness, loss. They count from Begin.
+	Events trace.Sink
+	Begin  time.Time
 
 	cancel context.CancelFunc
 	done   chan struct{}
@@ -194,6 +198,7 @@ func distrust(format string, args ...any) error {
 // giveUp ends all dealings with the cloud, and says why if that is the first anybody hears of it.
 func (c *Cloud) giveUp(err error) {
 	if c.publish(nil, err) {
+		c.emit(trace.Event{Kind: trace.Lost, Text: peer.Printable(err.Error()), Final: true})
 		c.say("going on without a clone: %v", err)
 	}
 }
@@ -204,12 +209,22 @@ func (c *Cloud) trouble(ready bool, err error) {
 	told := c.told || c.err != nil
 	c.told = true
 	c.mu.Unlock()
+	if err != nil {
+		c.emit(trace.Event{Kind: trace.Lost, Text: peer.Printable(err.Error())})
+	}
 	switch {
 	case told:
 	case ready:
 		c.say("clone lost, going on without until there is another: %v", err)
 	default:
 		c.say("no clone so far: %v", err)
+	}
+}
+
+func (c *Cloud) emit(e trace.Event) {
+	if c.Events != nil {
+		e.At = time.Since(c.Begin)
+		c.Events(e)
 	}
 }
 
@@ -307,6 +322,7 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
+	c.emit(trace.Event{Kind: trace.Prepare})
 	m, err := end.Recv(ctx)
 	if err != nil {
 		return false, err
@@ -394,6 +410,7 @@ func (c *Cloud) close(ctx context.Context, end *peer.Endpoint) func() {
 // use makes n the conversation in use until it ends.
 func (c *Cloud) use(ctx context.Context, n *conn) (err error) {
 	c.publish(n, nil)
+	c.emit(trace.Event{Kind: trace.Ready, Text: n.engine + " " + n.arch})
 	select {
 	case <-n.end.Done():
 		err = n.end.Err()
@@ -438,6 +455,7 @@ func (c *Cloud) upload(ctx context.Context, end *peer.Endpoint) error {
 			return fmt.Errorf("upload module: %w", err)
 		}
 		at += n
+		c.emit(trace.Event{Kind: trace.Upload, Done: at, Total: total})
 	}
 	return nil
 }

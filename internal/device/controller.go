@@ -19,6 +19,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
+	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
 	"github.com/clonecloud/clonecloud/internal/wire"
@@ -64,8 +65,10 @@ type Config struct {
 	Wait time.Duration
 	// Compress tries to compress pages.
 	Compress bool
-	// Trace is told of each decision and what became of it, in one line. Default: nothing.
-	Trace func(format string, args ...any)
+	// Begin is when the run began, which events count from.
+	Begin time.Time
+	// Events is told of each decision and what became of it.
+	Events trace.Sink
 	// Private is what never leaves the device.
 	Private Private
 	// Audit is told, in one line each, what of the device's files and streams a clone was given. Default: nothing.
@@ -113,9 +116,6 @@ type frame struct {
 // New returns a controller. Hooks must be linked into the process before Attach names it.
 func New(cfg Config) *Controller {
 	cfg.Limits = cfg.Limits.withDefaults()
-	if cfg.Trace == nil {
-		cfg.Trace = func(string, ...any) {}
-	}
 	if cfg.Audit == nil {
 		cfg.Audit = func(string, ...any) {}
 	}
@@ -172,6 +172,14 @@ func (c *Controller) Hooks(m *rewrite.Manifest) map[string]engine.HostFunc {
 
 func (c *Controller) now() time.Duration { return time.Since(c.start) }
 
+// emit hands out an event of this moment.
+func (c *Controller) emit(e trace.Event) {
+	if c.cfg.Events != nil {
+		e.At = time.Since(c.cfg.Begin)
+		c.cfg.Events(e)
+	}
+}
+
 // enter answers a wrapper: one of the rewrite.Enter constants.
 func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 	f := &c.report.Functions[id]
@@ -216,7 +224,14 @@ func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 		s.Rate = c.cfg.Cloud.rate
 		c.cfg.Cloud.mu.Unlock()
 	}
-	switch c.cfg.Policy.Enter(id, s) {
+	d := c.cfg.Policy.Enter(id, s)
+	if c.cfg.Events != nil {
+		c.emit(trace.Event{
+			Kind: trace.Decide, Function: name(c.proc.Manifest.Candidates[id]), Choice: d.Choice.String(),
+			EstLocal: d.Local, EstClone: d.Clone, Up: s.Up,
+		})
+	}
+	switch d.Choice {
 	case RunClone:
 		if c.conn != nil {
 			return rewrite.EnterClone
@@ -283,6 +298,9 @@ func (c *Controller) leave(id uint32) error {
 			return c.settle()
 		}
 		c.cfg.Policy.Left(id, took, top.inside == c.inside)
+		if c.cfg.Events != nil {
+			c.emit(trace.Event{Kind: trace.Local, Function: name(c.proc.Manifest.Candidates[id]), Took: took})
+		}
 		return nil
 	}
 	return fmt.Errorf("BUG: candidate %d left, which was not entered", id)
@@ -294,7 +312,7 @@ func (c *Controller) settle() error {
 		return err
 	}
 	if n := c.replay.Forgot(); n > c.report.Forgot {
-		c.cfg.Trace("forgot %d calls of clones that had no effect and were not repeated", n-c.report.Forgot)
+		c.emit(trace.Event{Kind: trace.Forgot, HomeCalls: n - c.report.Forgot})
 		c.report.Forgot = n
 		c.closeUnused(context.Background())
 	}
@@ -318,7 +336,7 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 	}
 	if failed {
 		f.Fallbacks[fb.reason]++
-		c.cfg.Trace("%s: fell back after %v: %v", name(k), took.Round(time.Microsecond), err)
+		c.emit(trace.Event{Kind: trace.Fallback, Function: name(k), Offload: t.attempt.Offload, Took: took, Reason: fb.reason, Text: err.Error()})
 		c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{Total: took})
 		c.replay.Begin(t.journal)
 		c.push(k.ID, true)
@@ -334,8 +352,10 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 		return err
 	}
 	f.Offloads++
-	c.cfg.Trace("%s: offloaded in %v, %v of it running, %d bytes up, %d down, %d home calls", name(k),
-		took.Round(time.Microsecond), t.exec.Round(time.Microsecond), t.up, t.down, t.homeCalls)
+	c.emit(trace.Event{
+		Kind: trace.Offloaded, Function: name(k), Offload: t.attempt.Offload, Took: took, Exec: t.exec,
+		Up: t.up, Down: t.down, HomeCalls: t.homeCalls,
+	})
 	c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{OK: true, Total: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls})
 	if err != nil {
 		return err

@@ -15,6 +15,24 @@ const (
 	Disarm                 // here, and clear the flag: the candidate is too fine to be asked about
 )
 
+// String implements fmt.Stringer.
+func (c Choice) String() string {
+	switch c {
+	case RunClone:
+		return "clone"
+	case Disarm:
+		return "disarm"
+	}
+	return "local"
+}
+
+// Decision is a policy's answer, and what the call would take here and on the clone as far as it can tell; 0: it
+// cannot.
+type Decision struct {
+	Choice       Choice
+	Local, Clone time.Duration
+}
+
 // Situation is what a policy knows of the moment. All figures come from outside: a policy reads no clock.
 type Situation struct {
 	Now   time.Duration // since the run began
@@ -38,7 +56,7 @@ type Outcome struct {
 // goroutine; the generator of a Forced one is seeded. One goroutine at a time.
 type Policy interface {
 	// Enter is asked at each entry of an armed candidate.
-	Enter(id uint32, s Situation) Choice
+	Enter(id uint32, s Situation) Decision
 	// Left reports how long a RunLocal call took; pure says that nothing below it was offloaded.
 	Left(id uint32, took time.Duration, pure bool)
 	// Offloaded reports the end of a RunClone call, good or bad.
@@ -54,7 +72,7 @@ type Policy interface {
 type Never struct{ noFeedback }
 
 // Enter implements Policy.
-func (Never) Enter(uint32, Situation) Choice { return Disarm }
+func (Never) Enter(uint32, Situation) Decision { return Decision{Choice: Disarm} }
 
 type noFeedback struct{}
 
@@ -87,7 +105,9 @@ func NewForced(seed uint64, first int, sample float64) *Forced {
 }
 
 // Enter implements Policy.
-func (f *Forced) Enter(id uint32, s Situation) Choice {
+func (f *Forced) Enter(id uint32, s Situation) Decision { return Decision{Choice: f.choose(id, s)} }
+
+func (f *Forced) choose(id uint32, s Situation) Choice {
 	if f.Only != nil && !f.Only[id] {
 		return Disarm
 	}

@@ -13,7 +13,7 @@ import (
 func choices(p Policy, id uint32, n int, s Situation) string {
 	b := make([]byte, n)
 	for i := range b {
-		b[i] = "LCD"[p.Enter(id, s)]
+		b[i] = "LCD"[p.Enter(id, s).Choice]
 	}
 	return string(b)
 }
@@ -144,7 +144,7 @@ func TestAuto(t *testing.T) {
 				switch s.what {
 				case "enter":
 					sit := Situation{Now: s.at, Ready: !s.away, Up: s.up, RTT: c.rtt, Rate: c.rate}
-					got = string("LCD"[a.Enter(1, sit)])
+					got = string("LCD"[a.Enter(1, sit).Choice])
 				case "left":
 					a.Left(1, s.took, true)
 				case "done":
@@ -183,7 +183,7 @@ func TestAutoImpure(t *testing.T) {
 	for range 5 {
 		a.Left(1, time.Microsecond, false)
 	}
-	if got := a.Enter(1, Situation{Ready: true, RTT: ms}); got != RunClone {
+	if got := a.Enter(1, Situation{Ready: true, RTT: ms}).Choice; got != RunClone {
 		t.Errorf("chose %d", got)
 	}
 }
@@ -225,7 +225,7 @@ func TestAutoLearns(t *testing.T) {
 				s.Up = c.up
 				a.Rearm(s.Now)
 				unknown := a.get(id).local.n == 0 && a.get(id).exec.n == 0
-				last[i] = a.Enter(id, s)
+				last[i] = a.Enter(id, s).Choice
 				switch last[i] {
 				case RunClone:
 					total := c.total(s)

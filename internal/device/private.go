@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
 )
@@ -166,7 +167,7 @@ func (c *Controller) settleHere(why string) {
 			c.proc.Arm(k.ID, false)
 		}
 	}
-	c.cfg.Trace("nothing leaves the device from here on: %s", why)
+	c.emit(trace.Event{Kind: trace.Stay, Text: why})
 }
 
 // uploadMargin is what the frames around what is sent may need, and acknowledgements.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/runner"
+	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
 	"github.com/clonecloud/clonecloud/internal/wire"
@@ -134,9 +135,9 @@ func load(t *testing.T, c *lie, env ...string) (*runner.Instance, *outcome) {
 	o := &outcome{}
 	cfg := runner.Config{
 		Module: guestWasm, Engine: eng, Args: []string{"guest"}, Env: env, Local: local.Config{VirtualClock: true},
-		Hosts: map[string]map[string]func(context.Context, []uint64) error{"host": {"mul": func(context.Context, []uint64) error { return nil }}},
-		Log:   func(f string, a ...any) { o.log = append(o.log, fmt.Sprintf(f, a...)) },
-		Trace: func(f string, a ...any) { o.trace = append(o.trace, fmt.Sprintf(f, a...)) },
+		Hosts:  map[string]map[string]func(context.Context, []uint64) error{"host": {"mul": func(context.Context, []uint64) error { return nil }}},
+		Log:    func(f string, a ...any) { o.log = append(o.log, fmt.Sprintf(f, a...)) },
+		Events: func(e trace.Event) { o.trace = append(o.trace, e.String()) },
 	}
 	stop := c.connect(t.Context(), &cfg)
 	t.Cleanup(stop)

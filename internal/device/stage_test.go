@@ -25,6 +25,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/runner"
+	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/vfs"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
@@ -267,8 +268,8 @@ func play(t testing.TB, c *lie) *outcome {
 			stack[0] = uint64(uint32(stack[0]) * uint32(stack[1]))
 			return nil
 		}}},
-		Log:   func(f string, a ...any) { o.log = append(o.log, fmt.Sprintf(f, a...)) },
-		Trace: func(f string, a ...any) { o.trace = append(o.trace, fmt.Sprintf(f, a...)) },
+		Log:    func(f string, a ...any) { o.log = append(o.log, fmt.Sprintf(f, a...)) },
+		Events: func(e trace.Event) { o.trace = append(o.trace, e.String()) },
 	}
 	if c != nil {
 		stop := c.connect(ctx, &cfg)

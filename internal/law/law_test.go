@@ -31,6 +31,7 @@ var may = map[string]string{
 	"internal/wire":          "internal/wire/wirepb",
 	"internal/wire/wirepb":   "",
 	"internal/atomicfile":    "",
+	"internal/trace":         "",
 	// Over one of them each.
 	"internal/trust":      "internal/atomicfile",
 	"internal/store":      "internal/atomicfile",
@@ -46,7 +47,7 @@ var may = map[string]string{
 	"internal/engine/wazero":     "internal/engine internal/linmem",
 	// The process, the same code on both sides; then the sides, which do not know each other.
 	"internal/migrate": "internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
-	"internal/device": "internal/migrate internal/peer internal/link internal/wasi/local internal/vfs internal/analysis " +
+	"internal/device": "internal/trace internal/migrate internal/peer internal/link internal/wasi/local internal/vfs internal/analysis " +
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
 	"internal/clone": "internal/migrate internal/peer internal/link " +
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
@@ -55,14 +56,14 @@ var may = map[string]string{
 	"internal/node/worker": "internal/node/control internal/clone internal/engine internal/link internal/peer internal/store internal/trust " +
 		"internal/wire",
 	"internal/node": "internal/node/control internal/node/worker internal/gauge internal/engine internal/peer internal/store internal/trust internal/wire",
-	"internal/runner": "internal/analysis internal/device internal/migrate internal/peer internal/link internal/wasi/local " +
+	"internal/runner": "internal/trace internal/analysis internal/device internal/migrate internal/peer internal/link internal/wasi/local " +
 		"internal/wasi internal/engine internal/linmem internal/wire internal/rewrite internal/wasm",
 	// The device's way to a node, and what it has learned of it.
 	"internal/remote": "internal/atomicfile internal/link internal/peer internal/trust internal/wire",
 	"internal/gauge":  "",
 	".": "internal/analysis internal/atomicfile internal/clone internal/device internal/engine internal/engine/wazero internal/faultproxy " +
 		"internal/gauge internal/link internal/linmem internal/migrate internal/node internal/peer internal/remote internal/runner " +
-		"internal/trust internal/vfs internal/wasi internal/wasi/local internal/wasm internal/wire",
+		"internal/trace internal/trust internal/vfs internal/wasi internal/wasi/local internal/wasm internal/wire",
 	"cmd/clonecloud": ". examples",
 	// Programs to offload know nothing of what offloads them.
 	"examples":           "",

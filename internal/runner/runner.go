@@ -19,6 +19,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
+	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
 	"github.com/clonecloud/clonecloud/internal/wasm"
@@ -61,8 +62,9 @@ type Config struct {
 	Limits   device.Limits
 	Private  device.Private // what never leaves the device
 	Compress bool
-	// Log is told what a person should know, in one line each; Trace every decision.
-	Log, Trace func(format string, args ...any)
+	// Log is told what a person should know, in one line each; Events every decision and what came of it.
+	Log    func(format string, args ...any)
+	Events trace.Sink
 	// Audit is told what of the device's files and streams a clone was given; Away is as in device.Config.
 	Audit func(format string, args ...any)
 	Away  func() (back func())
@@ -133,7 +135,7 @@ func Load(ctx context.Context, cfg Config) (_ *Instance, err error) {
 	}()
 	id := <-identity
 	planning := time.Now()
-	plan, err := i.plan(m, id)
+	plan, err := i.plan(m, id, begin)
 	if err != nil {
 		return nil, err
 	}
@@ -155,7 +157,7 @@ func Load(ctx context.Context, cfg Config) (_ *Instance, err error) {
 	}
 	i.ctrl = device.New(device.Config{
 		Local: i.local, Hosts: cfg.Hosts, Cloud: i.cloud, Policy: plan.policy, Reach: plan.reach,
-		Limits: cfg.Limits, Wait: max(wait-i.prog.Rewriting, 0), Compress: cfg.Compress, Trace: cfg.Trace,
+		Limits: cfg.Limits, Wait: max(wait-i.prog.Rewriting, 0), Compress: cfg.Compress, Begin: begin, Events: cfg.Events,
 		Private: cfg.Private, Audit: cfg.Audit, Away: cfg.Away,
 	})
 	w := &wasi.Process{State: i.local.NewState(cfg.Args, cfg.Env, cfg.Seed), System: i.ctrl.System()}
@@ -192,7 +194,7 @@ type plan struct {
 }
 
 // plan analyses the module and begins to make a clone ready.
-func (i *Instance) plan(m *wasm.Module, id wire.ID) (*plan, error) {
+func (i *Instance) plan(m *wasm.Module, id wire.ID, begin time.Time) (*plan, error) {
 	cfg := i.cfg
 	p := &plan{policy: device.Never{}}
 	p.options.CanonicalNaN = cfg.CanonicalNaN
@@ -257,7 +259,7 @@ func (i *Instance) plan(m *wasm.Module, id wire.ID) (*plan, error) {
 	if cfg.CanonicalNaN {
 		options |= wire.OptionCanonicalNaN
 	}
-	i.cloud = &device.Cloud{Dial: cfg.Dial, Peer: cfg.Peer, Module: cfg.Module, Log: cfg.Log, Alike: cfg.Alike, MaxModule: cfg.Limits.Upload, Hello: wire.Hello{
+	i.cloud = &device.Cloud{Dial: cfg.Dial, Peer: cfg.Peer, Module: cfg.Module, Log: cfg.Log, Begin: begin, Events: cfg.Events, Alike: cfg.Alike, MaxModule: cfg.Limits.Upload, Hello: wire.Hello{
 		Version: wire.Version, Module: id, Code: migrate.CloneCode(id, ids, options), Options: options, Candidates: ids,
 		Engine: cfg.Engine.Name(), Arch: runtime.GOARCH, MemoryMax: linmem.MaxSize, VirtualClock: cfg.Local.VirtualClock,
 	}}
