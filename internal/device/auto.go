@@ -4,6 +4,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/clonecloud/clonecloud/internal/learned"
 )
 
 // What Auto assumes and how far it lets a wrong guess go.
@@ -16,58 +18,82 @@ const (
 	firstBackoff  = time.Second
 	overdueSlack  = 250 * time.Millisecond
 	window        = 64 << 10 // bytes in a round trip on a link of unknown rate
+	// A wait for a clone may cost a part of what the clone is expected to gain, and twice what one took to be ready before.
+	patient     = 0.25
+	waitSlack   = 50 * time.Millisecond
+	waitUnknown = 500 * time.Millisecond // where nothing is known of how long one takes
+	worthwhile  = 2 * time.Millisecond   // that a call must be expected to gain for a clone to be made ready for it
 )
 
 // Auto compares, for each call, what it would take here with what it would take on the clone:
 //
 //	local  =  mean of the measured local runs
-//	clone  =  RTT + up/rate + run + down/rate + home calls x RTT + trip
+//	clone  =  RTT x (1 + home calls) + (state up and down + input and output)/rate + run + trip
 //
-// where run is the mean of the clone's measured runs, or local over the assumed speed-up. A candidate that nobody
+// where run is the mean of the clone's measured runs, or local over the assumed speed-up; home calls, input, output and,
+// where the device can tell, what comes back are those of local runs until an offload has shown its own. A candidate that nobody
 // has measured is sent on a guess only while all guesses together have cost little (speculation, speculateRate):
 // the loss of a wrong guess is bounded by the trip, the loss of never trying is not. That it is slower here is a guess
 // too until it has run here: it does once that takes no longer than guesses may cost.
 type Auto struct {
 	// Speedup is the clone's speed over the device's before anything is measured.
 	Speedup float64
-	cands   map[uint32]*learned
-	wasted  time.Duration
-	rearm   map[uint32]time.Duration
+	// Ready is how long a clone took to be ready in earlier runs, 0: not known.
+	Ready  time.Duration
+	cands  map[uint32]*lesson
+	wasted time.Duration
+	rearm  map[uint32]time.Duration
 }
 
-type learned struct {
-	local, exec    mean
-	up, down, home mean
-	disarms        int
-	ignored        bool
-	tried          time.Duration // when it was last run here to be measured; 0: never
-	failures       int
-	backoffUntil   time.Duration
-}
-
-// mean is an exponentially weighted mean: the plain mean of the first values, then a quarter of each new one.
-type mean struct {
-	v float64
-	n int
-}
-
-func (m *mean) add(x float64) {
-	m.n++
-	m.v += (x - m.v) / math.Min(float64(m.n), 4)
+// lesson is what is known of one candidate.
+type lesson struct {
+	learned.Function
+	fresh        int // local runs measured since it was armed
+	disarms      int
+	ignored      bool
+	tried        time.Duration // when it was last run here to be measured; 0: never
+	backoffUntil time.Duration
 }
 
 // NewAuto returns the policy `auto`.
 func NewAuto(speedup float64) *Auto {
-	return &Auto{Speedup: math.Max(speedup, 0.1), cands: map[uint32]*learned{}, rearm: map[uint32]time.Duration{}}
+	return &Auto{Speedup: math.Max(speedup, 0.1), cands: map[uint32]*lesson{}, rearm: map[uint32]time.Duration{}}
 }
 
 // Ignore keeps a candidate on the device for good.
 func (a *Auto) Ignore(id uint32) { a.get(id).ignored = true }
 
-func (a *Auto) get(id uint32) *learned {
+// Prime gives a candidate the figures of an earlier run. Those of a run with other arguments weigh less than the first that
+// this one measures, those with the same arguments as much as some.
+func (a *Auto) Prime(id uint32, f learned.Function, same bool) {
+	l := a.get(id)
+	l.Function = f
+	weight := 1
+	if same {
+		weight = fineCalls
+	}
+	for _, m := range []*learned.Mean{&l.Local, &l.Exec, &l.Up, &l.Down, &l.Home, &l.Bytes} {
+		m.N = min(m.N, weight)
+	}
+	l.fresh = l.Local.N
+	if l.Failures > 0 {
+		l.backoffUntil = firstBackoff << min(l.Failures, 8)
+	}
+}
+
+// Figures are those of a candidate, for a later run; false: there are none.
+func (a *Auto) Figures(id uint32) (learned.Function, bool) {
+	l := a.cands[id]
+	if l == nil || l.Local.N+l.Exec.N+l.Failures == 0 {
+		return learned.Function{}, false
+	}
+	return l.Function, true
+}
+
+func (a *Auto) get(id uint32) *lesson {
 	l := a.cands[id]
 	if l == nil {
-		l = &learned{}
+		l = &lesson{}
 		a.cands[id] = l
 	}
 	return l
@@ -83,14 +109,14 @@ func (a *Auto) Enter(id uint32, s Situation) Decision {
 	return d
 }
 
-func (a *Auto) choose(id uint32, l *learned, s Situation) Choice {
+func (a *Auto) choose(id uint32, l *lesson, s Situation) Choice {
 	if l.ignored {
 		return Disarm
 	}
 	speed := a.speedup(l)
-	if l.local.n >= fineCalls {
+	if l.fresh >= fineCalls {
 		// Even an offload that moves nothing costs a round trip.
-		if gain := l.local.v * (1 - 1/speed); gain < float64(s.RTT+tripCost) {
+		if gain := l.Local.V * (1 - 1/speed); gain < float64(s.RTT+tripCost) {
 			l.disarms++
 			a.rearm[id] = s.Now + time.Second<<min(l.disarms, 10)
 			return Disarm
@@ -99,14 +125,18 @@ func (a *Auto) choose(id uint32, l *learned, s Situation) Choice {
 	if !s.Ready || s.Now < l.backoffUntil {
 		return RunLocal
 	}
+	known := l.Local.N > 0 || l.Exec.N > 0
+	if known && float64(s.RTT+tripCost)+a.exec(l) >= pays*a.local(l) && l.Local.N > 0 {
+		return RunLocal // whatever there is to send, which takes time to find out
+	}
 	trip := a.trip(l, s)
 	switch {
-	case l.local.n == 0 && l.exec.n == 0:
+	case !known:
 		if speed < 1.5 || a.wasted+trip > budget(s.Now) {
 			return RunLocal
 		}
 		return RunClone
-	case l.local.n == 0 && a.measure(l, s.Now):
+	case l.Local.N == 0 && a.measure(l, s.Now):
 		l.tried = s.Now
 		return RunLocal
 	case float64(trip)+a.exec(l) < pays*a.local(l):
@@ -117,7 +147,7 @@ func (a *Auto) choose(id uint32, l *learned, s Situation) Choice {
 
 // measure tells whether to run here what only the clone has run so far. A run that did not measure it, because
 // something below it was offloaded, is not repeated soon.
-func (a *Auto) measure(l *learned, now time.Duration) bool {
+func (a *Auto) measure(l *lesson, now time.Duration) bool {
 	cost := time.Duration(a.local(l))
 	return cost <= budget(now) && (l.tried == 0 || cost <= budget(now-l.tried))
 }
@@ -128,42 +158,88 @@ func budget(now time.Duration) time.Duration {
 }
 
 // trip is what an offload costs besides running, in time.
-func (a *Auto) trip(l *learned, s Situation) time.Duration {
-	bytes := math.Max(float64(s.Up), 0) + l.down.v
-	d := float64(s.RTT)*(1+l.home.v) + float64(tripCost)
+func (a *Auto) trip(l *lesson, s Situation) time.Duration {
+	bytes := float64(s.up()) + l.Down.V + l.Bytes.V
+	d := float64(s.RTT)*(1+l.Home.V) + float64(tripCost)
 	if s.Rate > 0 {
 		d += bytes / s.Rate * float64(time.Second)
 	} else {
 		d += bytes / window * float64(s.RTT)
 	}
-	return time.Duration(d)
+	return time.Duration(math.Min(d, math.MaxInt64/4))
 }
 
-func (a *Auto) speedup(l *learned) float64 {
-	if l.local.n > 0 && l.exec.n > 0 && l.exec.v > 0 {
-		return math.Max(l.local.v/l.exec.v, 0.1)
+// gain is what the clone is expected to save of a call, as far as that is known.
+func (a *Auto) gain(l *lesson, s Situation) time.Duration {
+	if l.ignored || l.Local.N+l.Exec.N == 0 || s.Now < l.backoffUntil {
+		return 0
+	}
+	clone := float64(a.trip(l, s)) + a.exec(l)
+	if clone >= pays*a.local(l) {
+		return 0
+	}
+	return time.Duration(a.local(l) - clone)
+}
+
+// Patience implements Patient.
+func (a *Auto) Patience(id uint32, s Situation) (time.Duration, bool) {
+	l := a.get(id)
+	if l.Local.N+l.Exec.N == 0 {
+		return 0, false
+	}
+	most := waitUnknown
+	if a.Ready > 0 {
+		most = 2*a.Ready + waitSlack
+	}
+	return min(time.Duration(float64(a.gain(l, s))*patient), most), true
+}
+
+// Promises tells whether any candidate is known to gain by a clone.
+func (a *Auto) Promises(s Situation) bool {
+	for _, l := range a.cands {
+		if a.gain(l, s) > worthwhile {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *Auto) speedup(l *lesson) float64 {
+	if l.Local.N > 0 && l.Exec.N > 0 && l.Exec.V > 0 {
+		return math.Max(l.Local.V/l.Exec.V, 0.1)
 	}
 	return a.Speedup
 }
 
-func (a *Auto) local(l *learned) float64 {
-	if l.local.n > 0 {
-		return l.local.v
+func (a *Auto) local(l *lesson) float64 {
+	if l.Local.N > 0 {
+		return l.Local.V
 	}
-	return l.exec.v * a.Speedup
+	return l.Exec.V * a.Speedup
 }
 
-func (a *Auto) exec(l *learned) float64 {
-	if l.exec.n > 0 {
-		return l.exec.v
+func (a *Auto) exec(l *lesson) float64 {
+	if l.Exec.N > 0 {
+		return l.Exec.V
 	}
-	return l.local.v / a.Speedup
+	return l.Local.V / a.Speedup
 }
 
 // Left implements Policy.
-func (a *Auto) Left(id uint32, took time.Duration, pure bool) {
-	if pure {
-		a.get(id).local.add(float64(took))
+func (a *Auto) Left(id uint32, r LocalRun) {
+	if !r.Pure {
+		return
+	}
+	l := a.get(id)
+	l.fresh++
+	l.Local.Add(float64(r.Took))
+	if l.Exec.N > 0 {
+		return // an offload has shown more
+	}
+	l.Home.Add(float64(r.HomeCalls))
+	l.Bytes.Add(float64(r.Bytes))
+	if r.Looked {
+		l.Down.Add(float64(r.Wrote))
 	}
 }
 
@@ -171,16 +247,20 @@ func (a *Auto) Left(id uint32, took time.Duration, pure bool) {
 func (a *Auto) Offloaded(id uint32, now time.Duration, o Outcome) {
 	l := a.get(id)
 	if !o.OK {
-		l.failures++
-		l.backoffUntil = now + firstBackoff<<min(l.failures, 8)
+		l.Failures++
+		l.backoffUntil = now + firstBackoff<<min(l.Failures, 8)
 		a.wasted += o.Total
 		return
 	}
-	l.failures = 0
-	l.exec.add(float64(o.Exec))
-	l.up.add(float64(o.Up))
-	l.down.add(float64(o.Down))
-	l.home.add(float64(o.HomeCalls))
+	if l.Exec.N == 0 {
+		l.Down, l.Home, l.Bytes = learned.Mean{}, learned.Mean{}, learned.Mean{}
+	}
+	l.Failures = 0
+	l.Exec.Add(float64(o.Exec))
+	l.Up.Add(float64(o.Up))
+	l.Down.Add(float64(o.Down))
+	l.Home.Add(float64(o.HomeCalls))
+	l.Bytes.Add(float64(o.Bytes))
 	if loss := float64(o.Total) - a.local(l); loss > 0 {
 		a.wasted += time.Duration(loss)
 	}
@@ -190,8 +270,8 @@ func (a *Auto) Offloaded(id uint32, now time.Duration, o Outcome) {
 // longer than computing that here would have, by half and some slack, staying on cannot win any more.
 func (a *Auto) Overdue(id uint32, elapsed, wait time.Duration) bool {
 	l := a.get(id)
-	if l.local.n > 0 {
-		return float64(elapsed) > 2*l.local.v+float64(overdueSlack)
+	if l.Local.N > 0 {
+		return float64(elapsed) > 2*l.Local.V+float64(overdueSlack)
 	}
 	here := float64(max(elapsed-wait, 0)) * a.speedup(l)
 	return float64(elapsed) > 1.5*here+float64(overdueSlack)
@@ -204,7 +284,7 @@ func (a *Auto) Rearm(now time.Duration) []uint32 {
 		if now >= at {
 			due = append(due, id)
 			delete(a.rearm, id)
-			a.get(id).local = mean{}
+			a.get(id).fresh = 0
 		}
 	}
 	slices.Sort(due)

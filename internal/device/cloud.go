@@ -49,6 +49,8 @@ type Cloud struct {
 	err     error         // guarded by mu; why there will be no more
 	rate    float64       // guarded by mu; bytes per second, 0: not measured
 	told    bool          // guarded by mu; of a first trouble
+	down    bool          // guarded by mu; the last conversation was lost or did not begin, and there is no other yet
+	begun   time.Time     // of Start
 	learned *Known        // guarded by mu
 	past    traffic       // guarded by mu; of conversations that have ended
 }
@@ -66,6 +68,10 @@ type Known struct {
 	Warm bool
 	// Rate is in bytes per second, 0 if it was not measured.
 	Rate float64
+	// RTT is a round trip, 0 if it was not measured.
+	RTT time.Duration
+	// Ready is how long it took from the start until a clone was ready, 0 if none was, or no greeting was awaited.
+	Ready time.Duration
 }
 
 // conn is a conversation with a clone that is ready to run, or will be by the time that it has an offload.
@@ -119,6 +125,7 @@ func isReady(m wire.Message, initial delta.ID) error {
 func (c *Cloud) Start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel, c.done, c.changed = cancel, make(chan struct{}), make(chan struct{})
+	c.begun = time.Now()
 	go func() {
 		defer close(c.done)
 		c.keep(ctx)
@@ -207,7 +214,11 @@ func (c *Cloud) giveUp(err error) {
 func (c *Cloud) trouble(ready bool, err error) {
 	c.mu.Lock()
 	told := c.told || c.err != nil
-	c.told = true
+	c.told, c.down = true, true
+	if c.err == nil {
+		close(c.changed)
+		c.changed = make(chan struct{})
+	}
 	c.mu.Unlock()
 	if err != nil {
 		c.emit(trace.Event{Kind: trace.Lost, Text: peer.Printable(err.Error())})
@@ -243,7 +254,7 @@ func (c *Cloud) publish(n *conn, err error) bool {
 	if c.err != nil {
 		return false
 	}
-	c.conn, c.err = n, err
+	c.conn, c.err, c.down = n, err, false
 	close(c.changed)
 	c.changed = make(chan struct{})
 	return true
@@ -259,18 +270,19 @@ func (c *Cloud) ready() *conn {
 	return c.conn
 }
 
-// await waits for a conversation to be ready, for at most d. It gives up at once when there will be none.
-func (c *Cloud) await(ctx context.Context, d time.Duration) *conn {
+// await waits for a conversation to be ready, for at most d. It gives up at once when there will be none, and with
+// smooth set when one has failed.
+func (c *Cloud) await(ctx context.Context, d time.Duration, smooth bool) *conn {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	for {
 		c.mu.Lock()
-		n, err, changed := c.conn, c.err, c.changed
+		n, err, changed, down := c.conn, c.err, c.changed, c.down
 		c.mu.Unlock()
 		if n != nil && n.end.Err() == nil {
 			return n
 		}
-		if err != nil {
+		if err != nil || smooth && down {
 			return nil
 		}
 		select {
@@ -333,7 +345,7 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 	}
 	bytes, at := end.Delivered()
 	c.measured(bytes, at.Sub(start))
-	c.learn(welcome)
+	c.learn(welcome, end.RTT(), time.Since(c.begun))
 	return true, c.use(ctx, &conn{end: end, state: initial, engine: welcome.Engine, arch: welcome.Arch})
 }
 
@@ -358,7 +370,7 @@ func (c *Cloud) converseEarly(ctx context.Context) (bool, error) {
 			end.Refuse(wire.CodeUnknown, "not what it was in an earlier run")
 			return
 		}
-		c.learn(w)
+		c.learn(w, end.RTT(), c.Known.Ready)
 	}()
 	n := &conn{end: end, state: migrate.InitialID(c.Hello.Module), engine: c.Known.Engine, arch: c.Known.Arch, early: true, judge: c.asKnown}
 	err = c.use(ctx, n)
@@ -386,7 +398,7 @@ func (c *Cloud) asKnown(w *wire.Welcome) error {
 // acceptable refuses clones on which the program could behave otherwise.
 func (c *Cloud) acceptable(w *wire.Welcome) error {
 	if c.Alike && (w.Engine != c.Hello.Engine || w.Arch != c.Hello.Arch) {
-		c.learn(w) // the next run will prepare for it
+		c.learn(w, 0, 0) // the next run will prepare for it
 		return &peer.RefusedError{Code: wire.CodeUnsupported, Text: fmt.Sprintf("the cloud has become another (%s %s); the next run can use it", w.Engine, w.Arch)}
 	}
 	return nil
@@ -424,10 +436,10 @@ func (c *Cloud) use(ctx context.Context, n *conn) (err error) {
 }
 
 // learn keeps what the next run may want to know.
-func (c *Cloud) learn(w *wire.Welcome) {
+func (c *Cloud) learn(w *wire.Welcome, rtt, ready time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.learned = &Known{Engine: w.Engine, Arch: w.Arch, Speed: w.Speed, Warm: true}
+	c.learned = &Known{Engine: w.Engine, Arch: w.Arch, Speed: w.Speed, Warm: true, RTT: rtt, Ready: ready}
 }
 
 // Learned is what a later run with this program may know of the cloud, nil if no conversation came about.
@@ -481,6 +493,23 @@ func (c *Cloud) measuredRate(r float64) {
 	c.rate += (r - c.rate) / 4
 }
 
+// recalled is what is known of the link, by this run or an earlier one: bytes per second and a round trip, each 0 if it
+// is not.
+func (c *Cloud) recalled() (rate float64, rtt time.Duration) {
+	if c == nil {
+		return 0, 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.learned != nil:
+		rtt = c.learned.RTT
+	case c.Known != nil:
+		rtt = c.Known.RTT
+	}
+	return c.rate, rtt
+}
+
 // totals are the traffic of all conversations so far.
 func (c *Cloud) totals() traffic {
 	c.mu.Lock()
@@ -502,4 +531,6 @@ func (c *Cloud) Traffic() (up, down uint64) {
 }
 
 // Await waits until a clone is ready, for at most d; false: none is, or none will be.
-func (c *Cloud) Await(ctx context.Context, d time.Duration) bool { return c.await(ctx, d) != nil }
+func (c *Cloud) Await(ctx context.Context, d time.Duration) bool {
+	return c.await(ctx, d, false) != nil
+}

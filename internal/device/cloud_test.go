@@ -115,7 +115,7 @@ func TestCloudComesBack(t *testing.T) {
 			func() { last.end.Close() },
 			n.acc.Kill,
 		} {
-			cn := c.await(t.Context(), 20*time.Second)
+			cn := c.await(t.Context(), 20*time.Second, false)
 			if cn == nil || cn == last || c.ready() != cn || !c.Await(t.Context(), 0) {
 				t.Fatalf("conversation %d: %p after %p", i, cn, last)
 			}
@@ -132,7 +132,7 @@ func TestCloudComesBack(t *testing.T) {
 			}
 			<-last.end.Done()
 		}
-		if c.await(t.Context(), 20*time.Second) == nil {
+		if c.await(t.Context(), 20*time.Second, false) == nil {
 			t.Error("no conversation at the end")
 		}
 		l.expect(t, "clone lost, going on without until there is another")
@@ -162,13 +162,13 @@ func TestCloudWaits(t *testing.T) {
 			t.Errorf("%d attempts in an hour", dials)
 		}
 		l.expect(t, "no clone so far: greet: refused: limit: no")
-		if c.await(t.Context(), time.Second) != nil {
+		if c.await(t.Context(), time.Second, false) != nil {
 			t.Error("a clone is ready")
 		}
 		n.mu.Lock()
 		n.refuse = 0
 		n.mu.Unlock()
-		if c.await(t.Context(), 15*time.Second) == nil {
+		if c.await(t.Context(), 15*time.Second, false) == nil {
 			t.Error("no clone when the node answers again")
 		}
 		c.Close()
@@ -206,7 +206,7 @@ func TestCloudGivesUp(t *testing.T) {
 				n.refuse, n.serve = c.refuse, c.serve
 				cl, l := n.cloud(10)
 				start := time.Now()
-				if cl.await(t.Context(), time.Hour) != nil || time.Since(start) > time.Second {
+				if cl.await(t.Context(), time.Hour, false) != nil || time.Since(start) > time.Second {
 					t.Errorf("waited %v", time.Since(start))
 				}
 				time.Sleep(time.Hour)
@@ -227,7 +227,7 @@ func TestCloudDistrust(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(link.Plan{})
 		c, l := n.cloud(10)
-		cn := c.await(t.Context(), time.Second)
+		cn := c.await(t.Context(), time.Second, false)
 		for range 3 {
 			c.drop(cn, distrust("it lies\n\x1b[2J"))
 		}
@@ -267,7 +267,7 @@ func TestCloudRate(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			n := newNode(link.Plan{Latency: 20 * time.Millisecond, Rate: rate})
 			c, _ := n.cloud(3 << 20)
-			if c.await(t.Context(), 5*time.Minute) == nil {
+			if c.await(t.Context(), 5*time.Minute, false) == nil {
 				t.Fatal("no clone")
 			}
 			c.mu.Lock()

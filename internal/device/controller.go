@@ -92,10 +92,15 @@ type Controller struct {
 	pending   *linmem.PageSet // pages that differ from it
 	ever      *linmem.PageSet // pages that differ from the initial image
 	shadow    *delta.Shadow
-	resync    bool // the last attempt failed: ask the clone where it stands
-	waited    bool
-	told      bool // that a journal was full
-	here      bool // nothing leaves any more
+	resync    bool          // the last attempt failed: ask the clone where it stands
+	waited    bool          // as long as the configuration says
+	waiting   time.Duration // for a clone to be ready, so far
+	looked    time.Time     // for written pages
+	looking   time.Duration // the last look for them
+	find      func() uint64 // behind
+	looks     []int         // at what calls of each candidate wrote
+	told      bool          // that a journal was full
+	here      bool          // nothing leaves any more
 
 	offloads uint64
 	ticks    ticker
@@ -110,7 +115,10 @@ type frame struct {
 	start    time.Time
 	inside   time.Duration
 	fallback bool
-	handed   bool // back by the clone
+	handed   bool            // back by the clone
+	calls    int             // home calls before it
+	bytes    uint64          // of input and output before it
+	wrote    *linmem.PageSet // found since it began; nil: nobody looked
 }
 
 // New returns a controller. Hooks must be linked into the process before Attach names it.
@@ -119,11 +127,11 @@ func New(cfg Config) *Controller {
 	if cfg.Audit == nil {
 		cfg.Audit = func(string, ...any) {}
 	}
-	out := newOutside(cfg.Hosts.System(cfg.Local), cfg.Local, cfg.Private)
-	return &Controller{
-		cfg: cfg, out: out, replay: &migrate.Replayer{Real: out},
-		pending: &linmem.PageSet{}, ever: &linmem.PageSet{}, shadow: delta.NewShadow(shadowBytes),
-	}
+	c := &Controller{cfg: cfg, pending: &linmem.PageSet{}, ever: &linmem.PageSet{}, shadow: delta.NewShadow(shadowBytes)}
+	c.find = c.behind
+	c.out = newOutside(cfg.Hosts.System(cfg.Local), cfg.Local, cfg.Private)
+	c.replay = &migrate.Replayer{Real: c.out}
+	return c
 }
 
 const shadowBytes = 16 << 20
@@ -134,6 +142,7 @@ func (c *Controller) System() wasi.System { return c.replay }
 // Attach gives the controller its process, which has run no code yet, and arms the candidates.
 func (c *Controller) Attach(p *migrate.Process, r Report) {
 	c.proc, c.report, c.start = p, r, time.Now()
+	c.looks = make([]int, len(p.Manifest.Candidates))
 	c.report.Functions = make([]FunctionReport, len(p.Manifest.Candidates))
 	for i, m := range p.Manifest.Candidates {
 		c.report.Functions[i] = FunctionReport{Name: m.Name, Index: m.Func, Kept: map[string]int{}, Fallbacks: map[string]int{}}
@@ -198,32 +207,15 @@ func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 		c.settleHere(why)
 		return rewrite.EnterPlain
 	}
-	if n := c.cfg.Cloud.ready(); n != nil || !c.waited && c.cfg.Wait > 0 {
-		if n == nil {
-			begin := time.Now()
-			n = c.cfg.Cloud.await(ctx, c.cfg.Wait)
-			c.inside += time.Since(begin)
-		}
-		c.waited = true
-		c.adopt(n)
-	} else if c.conn != nil {
-		c.adopt(nil)
-	}
-	now := c.now()
-	for _, d := range c.cfg.Policy.Rearm(now) {
+	c.adopt(c.await(ctx, id))
+	for _, d := range c.cfg.Policy.Rearm(c.now()) {
 		c.proc.Arm(d, true)
 	}
 	if c.conn != nil && !c.mayUpload(uint64(c.pending.Len())*delta.PageSize) {
 		f.Kept["upload limit"]++
 		return c.local(id)
 	}
-	s := Situation{Now: now, Ready: c.conn != nil, Depth: len(c.frames)}
-	if c.conn != nil {
-		s.RTT, s.Up = c.conn.end.RTT(), uint64(c.pending.Len())*delta.PageSize
-		c.cfg.Cloud.mu.Lock()
-		s.Rate = c.cfg.Cloud.rate
-		c.cfg.Cloud.mu.Unlock()
-	}
+	s := c.situation()
 	d := c.cfg.Policy.Enter(id, s)
 	if c.cfg.Events != nil {
 		c.emit(trace.Event{
@@ -274,7 +266,9 @@ func (c *Controller) adopt(n *conn) {
 }
 
 func (c *Controller) push(id uint32, fallback bool) {
-	c.frames = append(c.frames, frame{id: id, start: time.Now(), inside: c.inside, fallback: fallback})
+	c.frames = append(c.frames, frame{
+		id: id, start: time.Now(), inside: c.inside, fallback: fallback, calls: c.out.calls, bytes: c.out.bytes,
+	})
 }
 
 // Unwind forgets the calls that ran here when one of the host's has ended with an error, which no leave reports.
@@ -297,7 +291,11 @@ func (c *Controller) leave(id uint32) error {
 		if top.fallback {
 			return c.settle()
 		}
-		c.cfg.Policy.Left(id, took, top.inside == c.inside)
+		r := LocalRun{Took: took, Pure: top.inside == c.inside, HomeCalls: c.out.calls - top.calls, Bytes: c.out.bytes - top.bytes}
+		if r.Pure {
+			r.Wrote, r.Looked = c.wrote(&top, took)
+		}
+		c.cfg.Policy.Left(id, r)
 		if c.cfg.Events != nil {
 			c.emit(trace.Event{Kind: trace.Local, Function: name(c.proc.Manifest.Candidates[id]), Took: took})
 		}
@@ -322,6 +320,7 @@ func (c *Controller) settle() error {
 // call is what a wrapper calls when enter said clone: results and status come back in stack.
 func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint64) error {
 	now := time.Now()
+	before := c.out.bytes
 	t := &trip{c: c, cand: k, start: now, looked: now, heard: now, turn: math.MaxInt64, attempt: migrate.Attempt{Offload: c.offloads + 1, Number: 1}}
 	c.offloads++
 	err := t.run(ctx, stack[:len(k.Params)])
@@ -356,7 +355,7 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 		Kind: trace.Offloaded, Function: name(k), Offload: t.attempt.Offload, Took: took, Exec: t.exec,
 		Up: t.up, Down: t.down, HomeCalls: t.homeCalls,
 	})
-	c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{OK: true, Total: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls})
+	c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{OK: true, Total: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls, Bytes: c.out.bytes - before})
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func TestKnownWarm(t *testing.T) {
 		c, l := n.knowing(known("fast"), 10)
 		c.Start()
 		start := time.Now()
-		cn := c.await(t.Context(), time.Second)
+		cn := c.await(t.Context(), time.Second, false)
 		if cn == nil || time.Since(start) != 40*time.Millisecond || !cn.early || cn.engine != "fast" || cn.state != migrate.InitialID(c.Hello.Module) {
 			t.Fatalf("after %v: %+v", time.Since(start), cn)
 		}
@@ -112,7 +112,7 @@ func TestKnownOutdated(t *testing.T) {
 				cl, l := n.knowing(known(c.engine), 10)
 				cl.Alike, cl.Hello.Engine = c.alike, c.hello
 				cl.Start()
-				cn := cl.await(t.Context(), time.Second)
+				cn := cl.await(t.Context(), time.Second, false)
 				if cn == nil || !cn.early {
 					t.Fatalf("conversation is %+v", cn)
 				}
@@ -198,7 +198,7 @@ func TestMaxModule(t *testing.T) {
 		c, l := n.knowing(nil, 200_000)
 		c.MaxModule = 300_000
 		c.Start()
-		cn := c.await(t.Context(), time.Minute)
+		cn := c.await(t.Context(), time.Minute, false)
 		if cn == nil {
 			t.Fatal("no conversation")
 		}

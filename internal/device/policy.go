@@ -39,8 +39,18 @@ type Situation struct {
 	Ready bool          // a clone is connected and its code is in place
 	Depth int           // candidates that are running here around this one
 	Up    uint64        // bytes that an offload would send now, estimated
-	RTT   time.Duration
-	Rate  float64 // bytes per second, both ways; 0: not known
+	// Find finds Up more exactly, which takes time; nil: there is no better estimate.
+	Find func() uint64
+	RTT  time.Duration
+	Rate float64 // bytes per second, both ways; 0: not known
+}
+
+// up is what an offload would send, as well as can be found out.
+func (s Situation) up() uint64 {
+	if s.Find != nil {
+		return s.Find()
+	}
+	return s.Up
 }
 
 // Outcome is what an offload turned out to be.
@@ -48,8 +58,19 @@ type Outcome struct {
 	OK        bool
 	Total     time.Duration // on the device, from entry to merged
 	Exec      time.Duration // on the clone
-	Up, Down  uint64
+	Up, Down  uint64        // of state
 	HomeCalls int
+	Bytes     uint64 // of home calls and output
+}
+
+// LocalRun is what a call that ran here turned out to be.
+type LocalRun struct {
+	Took      time.Duration
+	Pure      bool   // nothing below it was offloaded
+	HomeCalls int    // that it would have made on a clone
+	Bytes     uint64 // of these calls, and of output
+	Looked    bool   // Wrote is known
+	Wrote     uint64 // bytes of memory, as pages
 }
 
 // Policy decides for each call of an armed candidate. Implementations are plain state machines: no clock, no
@@ -57,8 +78,8 @@ type Outcome struct {
 type Policy interface {
 	// Enter is asked at each entry of an armed candidate.
 	Enter(id uint32, s Situation) Decision
-	// Left reports how long a RunLocal call took; pure says that nothing below it was offloaded.
-	Left(id uint32, took time.Duration, pure bool)
+	// Left reports the end of a RunLocal call.
+	Left(id uint32, r LocalRun)
 	// Offloaded reports the end of a RunClone call, good or bad.
 	Offloaded(id uint32, now time.Duration, o Outcome)
 	// Overdue tells whether a running offload should be overtaken by a local run; wait is the part of elapsed
@@ -66,6 +87,12 @@ type Policy interface {
 	Overdue(id uint32, elapsed, wait time.Duration) bool
 	// Rearm names candidates that were disarmed and should be asked about again.
 	Rearm(now time.Duration) []uint32
+}
+
+// Patient is a policy that tells, from what it knows of a candidate, how long a call may wait for a clone that is not ready;
+// false: nothing is known, and what the configuration says holds. RTT and Rate of the situation are remembered ones.
+type Patient interface {
+	Patience(id uint32, s Situation) (time.Duration, bool)
 }
 
 // Never keeps everything on the device. It is asked only when candidates are armed all the same.
@@ -76,7 +103,7 @@ func (Never) Enter(uint32, Situation) Decision { return Decision{Choice: Disarm}
 
 type noFeedback struct{}
 
-func (noFeedback) Left(uint32, time.Duration, bool)                  {}
+func (noFeedback) Left(uint32, LocalRun)                             {}
 func (noFeedback) Offloaded(uint32, time.Duration, Outcome)          {}
 func (noFeedback) Overdue(uint32, time.Duration, time.Duration) bool { return false }
 func (noFeedback) Rearm(time.Duration) []uint32                      { return nil }

@@ -146,7 +146,7 @@ func TestAuto(t *testing.T) {
 					sit := Situation{Now: s.at, Ready: !s.away, Up: s.up, RTT: c.rtt, Rate: c.rate}
 					got = string("LCD"[a.Enter(1, sit).Choice])
 				case "left":
-					a.Left(1, s.took, true)
+					a.Left(1, LocalRun{Took: s.took, Pure: true})
 				case "done":
 					a.Offloaded(1, s.at, Outcome{OK: true, Total: s.total, Exec: s.took, Up: s.up})
 				case "failed":
@@ -181,7 +181,7 @@ func TestAutoIgnore(t *testing.T) {
 func TestAutoImpure(t *testing.T) {
 	a := NewAuto(10)
 	for range 5 {
-		a.Left(1, time.Microsecond, false)
+		a.Left(1, LocalRun{Took: time.Microsecond})
 	}
 	if got := a.Enter(1, Situation{Ready: true, RTT: ms}).Choice; got != RunClone {
 		t.Errorf("chose %d", got)
@@ -224,7 +224,7 @@ func TestAutoLearns(t *testing.T) {
 				id := uint32(i)
 				s.Up = c.up
 				a.Rearm(s.Now)
-				unknown := a.get(id).local.n == 0 && a.get(id).exec.n == 0
+				unknown := a.get(id).Local.N == 0 && a.get(id).Exec.N == 0
 				last[i] = a.Enter(id, s).Choice
 				switch last[i] {
 				case RunClone:
@@ -240,7 +240,7 @@ func TestAutoLearns(t *testing.T) {
 					a.Offloaded(id, s.Now, Outcome{OK: true, Total: total, Exec: c.exec, Up: c.up, Down: c.down, HomeCalls: c.home})
 				case RunLocal:
 					s.Now += c.local
-					a.Left(id, c.local, true)
+					a.Left(id, LocalRun{Took: c.local, Pure: true, HomeCalls: c.home})
 				case Disarm:
 					s.Now += c.local
 				}
@@ -251,7 +251,7 @@ func TestAutoLearns(t *testing.T) {
 		}
 		for i, c := range cands {
 			l := a.get(uint32(i))
-			if l.local.n == 0 || l.exec.n == 0 {
+			if l.Local.N == 0 || l.Exec.N == 0 {
 				continue // never affordable to try the other way
 			}
 			total := c.total(s)
@@ -292,8 +292,8 @@ func TestPoliciesRepeat(t *testing.T) {
 					t.Fatalf("%v and %v", x, y)
 				}
 			case 1:
-				a.Left(id, d, true)
-				b.Left(id, d, true)
+				a.Left(id, LocalRun{Took: d, Pure: true})
+				b.Left(id, LocalRun{Took: d, Pure: true})
 			case 2:
 				o := Outcome{OK: d%3 > 0, Total: d, Exec: d / 2}
 				a.Offloaded(id, now, o)

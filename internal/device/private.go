@@ -46,6 +46,9 @@ type outside struct {
 	wasi.System
 	names map[uint64]string
 	kept  map[uint64]bool
+	// calls and bytes count what a clone would have to call home for, and what these calls and output carry.
+	calls int
+	bytes uint64
 	// read says what of the private the program has read here, "" if nothing.
 	read string
 }
@@ -101,6 +104,12 @@ func (o *outside) name(req *wasi.Request) string {
 func (o *outside) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response) error {
 	if err := o.System.Do(ctx, req, resp); err != nil {
 		return err
+	}
+	if req.Op.Where() != wasi.AtClone && req.Op != wasi.OpClose {
+		if req.Op.Where() == wasi.AtHome {
+			o.calls++
+		}
+		o.bytes += uint64(len(req.Data) + len(resp.Data))
 	}
 	private := o.touches(req)
 	if private != "" && o.read == "" && tells(req.Op) {

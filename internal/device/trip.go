@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/delta"
-	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
@@ -213,20 +212,6 @@ func (t *trip) depart(ctx context.Context, args []uint64) error {
 		c.shadow.Update(c.proc.Mem.Bytes(), c.pending.All())
 	}
 	return err
-}
-
-// collect takes the writes since the last capture into the sets.
-func (c *Controller) collect() error {
-	if c.proc.Mem == nil {
-		return nil
-	}
-	dirty := &linmem.PageSet{}
-	if err := c.proc.Mem.Collect(dirty); err != nil {
-		return fmt.Errorf("collect dirty pages: %w", err)
-	}
-	c.pending.Or(dirty)
-	c.ever.Or(dirty)
-	return nil
 }
 
 // syncPatience is how long a clone may take to stop a cancelled run before another is made.

@@ -35,6 +35,7 @@ var may = map[string]string{
 	// Over one of them each.
 	"internal/trust":      "internal/atomicfile",
 	"internal/store":      "internal/atomicfile",
+	"internal/learned":    "internal/atomicfile",
 	"internal/analysis":   "internal/wasm",
 	"internal/rewrite":    "internal/wasm internal/wasm/validate internal/analysis",
 	"internal/wasi":       "internal/vfs",
@@ -47,7 +48,7 @@ var may = map[string]string{
 	"internal/engine/wazero":     "internal/engine internal/linmem",
 	// The process, the same code on both sides; then the sides, which do not know each other.
 	"internal/migrate": "internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
-	"internal/device": "internal/trace internal/migrate internal/peer internal/link internal/wasi/local internal/vfs internal/analysis " +
+	"internal/device": "internal/learned internal/trace internal/migrate internal/peer internal/link internal/wasi/local internal/vfs internal/analysis " +
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
 	"internal/clone": "internal/migrate internal/peer internal/link " +
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
