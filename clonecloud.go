@@ -29,6 +29,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/engine/wazero"
+	"github.com/clonecloud/clonecloud/internal/learned"
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/runner"
@@ -36,6 +37,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/vfs"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
+	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
 // Report says what a run did: which functions went where, and what that took.
@@ -122,6 +124,7 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 	if err := keptApart(cfg); err != nil {
 		return nil, nil, err
 	}
+	var l *lessons
 	if cfg.Cloud != nil {
 		if err := cfg.Cloud.join(&rc); err != nil {
 			return nil, nil, err
@@ -129,12 +132,10 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 		if cfg.Offload == OffloadNever {
 			rc.Dial = nil // what join said of NaNs stays, so that runs with and without offloads are equal
 		} else {
-			choosePolicy(&rc, cfg, cfg.Cloud.speed(eng))
-		}
-		if rc.Dial != nil {
-			cfg.Cloud.prepare(ctx)
+			l = choosePolicy(ctx, &rc, cfg, cfg.Cloud.speed(eng))
 		}
 	}
+	begin := time.Now()
 	r, err := runner.Run(ctx, rc)
 	if r == nil {
 		if errors.Is(err, analysis.ErrNoFunction) || errors.Is(err, device.ErrPrivate) {
@@ -144,6 +145,9 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 	}
 	if cfg.Cloud != nil {
 		cfg.Cloud.leave(r)
+		if l != nil {
+			l.leave(time.Since(begin), r.Learned)
+		}
 	}
 	return &r.Report, r.Results, err
 }
@@ -193,38 +197,40 @@ func seed(dst *[32]byte, n uint64) error {
 // faster is from which ratio of speeds on a clone is worth its preparation.
 const faster = 1.2
 
-func choosePolicy(rc *runner.Config, cfg Config, speed float64) {
+// choosePolicy says when functions move and when a clone is made ready, and for OffloadAuto what is known from earlier
+// runs.
+func choosePolicy(ctx context.Context, rc *runner.Config, cfg Config, speed float64) *lessons {
+	prepare := func() { cfg.Cloud.prepare(ctx) }
+	rc.Begin = func(wire.ID) time.Duration { prepare(); return 0 }
+	forced := func(sample float64) func(*analysis.Report, []analysis.Func) device.Policy {
+		return func(*analysis.Report, []analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, sample) }
+	}
+	rc.Wait = cmp.Or(cfg.CloneWait, forcedWait)
 	switch cfg.Offload {
-	case OffloadAuto, "":
-		switch {
-		case cfg.CloneWait != 0:
-			rc.Wait = cfg.CloneWait
-		case speed > faster:
-			rc.Wait = startWait
-		case len(cfg.KeepLocal) == 0: // else the names are checked
-			rc.Dial, rc.Stay = nil, noGain
-		}
-		rc.Policy = func(r *analysis.Report, cands []analysis.Func) device.Policy { return autoPolicy(speed, r, cands) }
 	case OffloadAlways:
-		rc.Wait = cmp.Or(cfg.CloneWait, forcedWait)
-		rc.Policy = func(*analysis.Report, []analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, 0.01) }
+		rc.Policy = forced(0.01)
+		return nil
 	case OffloadListed:
-		rc.Wait = cmp.Or(cfg.CloneWait, forcedWait)
 		rc.Analysis.Only = cfg.Functions
-		rc.Policy = func(*analysis.Report, []analysis.Func) device.Policy { return device.NewForced(cfg.Seed, 0, 1) }
+		rc.Policy = forced(1)
+		return nil
 	}
-}
-
-// autoPolicy makes the policy `auto`. Of a program by the Go compiler only exports are measured: its other functions
-// return early and are entered again whenever a goroutine gives way, so that their times mean nothing.
-func autoPolicy(speed float64, r *analysis.Report, cands []analysis.Func) device.Policy {
-	a := device.NewAuto(speed)
-	for id, f := range cands {
-		if r.Go && !f.Exported {
-			a.Ignore(uint32(id))
-		}
+	switch rc.Wait = cfg.CloneWait; {
+	case cfg.CloneWait != 0:
+	case speed > faster:
+		rc.Wait = startWait
+	case len(cfg.KeepLocal) == 0: // else the names are checked
+		rc.Dial, rc.Stay = nil, noGain
 	}
-	return a
+	l := &lessons{speed: speed, begin: time.Now()}
+	l.store, l.facts = cfg.Cloud.lessons()
+	l.key = learned.Key{Engine: rc.Engine.Name(), Args: append([]string{cfg.Invoke}, rc.Args...)}
+	for _, p := range cfg.Params {
+		l.key.Args = append(l.key.Args, fmt.Sprint(p))
+	}
+	rc.Begin = func(id wire.ID) time.Duration { return l.recall(id, prepare) }
+	rc.Policy = l.policy
+	return l
 }
 
 const (

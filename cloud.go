@@ -2,11 +2,15 @@ package clonecloud
 
 import (
 	"context"
+	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/clone"
+	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/engine"
+	"github.com/clonecloud/clonecloud/internal/learned"
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/runner"
@@ -22,6 +26,8 @@ type Cloud interface {
 	prepare(ctx context.Context)
 	// leave takes what a run has learned.
 	leave(r *runner.Result)
+	// lessons is where what runs learn of their programs is kept, and what is known of the link.
+	lessons() (learned.Store, device.Situation)
 	// Close ends the clones.
 	Close() error
 }
@@ -32,6 +38,8 @@ type LocalCloudConfig struct {
 	Engine EngineKind
 	// CacheDir keeps modules and compiled code; "" keeps none.
 	CacheDir string
+	// MemoryDir keeps what runs learn of their programs, so that later ones decide better; "" keeps nothing.
+	MemoryDir string
 	// Worker is the command of a worker process, which must call [RunWorker] at once: the clones then live in a node of
 	// their own on the loopback interface, as they would on another machine. nil: they live in this process.
 	Worker []string
@@ -92,6 +100,18 @@ func (c *localCloud) speed(device engine.Engine) float64 {
 }
 
 func (c *localCloud) prepare(context.Context) {}
+
+func (c *localCloud) lessons() (learned.Store, device.Situation) {
+	return c.cfg.lessons(), device.Situation{}
+}
+
+// lessons has a directory of its own for each kind of link.
+func (c LocalCloudConfig) lessons() learned.Store {
+	if c.MemoryDir == "" {
+		return learned.Store{}
+	}
+	return learned.Store{Dir: filepath.Join(c.MemoryDir, strings.TrimSuffix("local-"+c.Link, "-"))}
+}
 
 func (c *localCloud) leave(*runner.Result) {}
 

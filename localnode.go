@@ -6,8 +6,10 @@ import (
 	"net"
 	"sync"
 
+	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/faultproxy"
+	"github.com/clonecloud/clonecloud/internal/learned"
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/runner"
@@ -117,6 +119,10 @@ func (c *localNode) speed(device engine.Engine) float64 {
 }
 
 func (c *localNode) prepare(context.Context) { c.start() }
+
+func (c *localNode) lessons() (learned.Store, device.Situation) {
+	return c.cfg.lessons(), device.Situation{}
+}
 
 func (c *localNode) leave(*runner.Result) {}
 

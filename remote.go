@@ -13,6 +13,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/gauge"
+	"github.com/clonecloud/clonecloud/internal/learned"
 	"github.com/clonecloud/clonecloud/internal/node"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/remote"
@@ -86,7 +87,8 @@ func (c *remoteCloud) join(rc *runner.Config) error {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		return &device.Known{
-			Engine: facts.Engine, Arch: facts.Arch, Rate: facts.Rate, Warm: c.memory.IsWarm(code, time.Now()),
+			Engine: facts.Engine, Arch: facts.Arch, Warm: c.memory.IsWarm(code, time.Now()),
+			RTT: facts.RTT, Rate: facts.Rates[device.NetworkClass(facts.RTT)], Rates: facts.Rates,
 		}
 	}
 	return nil
@@ -109,6 +111,13 @@ func (c *remoteCloud) speed(eng engine.Engine) float64 {
 	return s * there / here
 }
 
+func (c *remoteCloud) lessons() (learned.Store, device.Situation) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := &c.memory.Facts
+	return learned.Store{Dir: c.memory.Dir()}, device.Situation{Ready: true, RTT: f.RTT, Rate: f.Rates[device.NetworkClass(f.RTT)]}
+}
+
 // prepare begins to connect.
 func (c *remoteCloud) prepare(ctx context.Context) { c.node.Prepare(ctx) }
 
@@ -120,7 +129,8 @@ func (c *remoteCloud) leave(r *runner.Result) {
 		// What cannot be kept makes the next run slower and is no error of this one.
 		_ = c.memory.Learn(func(f *remote.Facts) {
 			f.Engine, f.Arch = k.Engine, k.Arch
-			f.Speed, f.Rate = cmp.Or(k.Speed, f.Speed), cmp.Or(k.Rate, f.Rate)
+			f.Speed = cmp.Or(k.Speed, f.Speed)
+			f.SetLink(k.RTT, device.NetworkClass(k.RTT), k.Rate)
 			f.SetWarm(r.Code, k.Warm, time.Now())
 		})
 	}

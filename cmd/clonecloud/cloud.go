@@ -78,10 +78,17 @@ func address(text string, stdin io.Reader) (string, error) {
 func remoteConfig(address string) (clonecloud.RemoteCloudConfig, error) {
 	dir, err := configDir()
 	cfg := clonecloud.RemoteCloudConfig{Address: address, DeviceFile: filepath.Join(dir, "device.key")}
-	if cache, err := os.UserCacheDir(); err == nil {
-		cfg.MemoryDir = filepath.Join(cache, "clonecloud", "known")
-	}
+	cfg.MemoryDir = knownDir()
 	return cfg, err
+}
+
+// knownDir is where what runs learn stays, "" if there is no such place.
+func knownDir() string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(cache, "clonecloud", "known")
 }
 
 // openCloud finds the cloud that --cloud names: one that was added, or an address.

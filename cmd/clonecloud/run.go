@@ -141,6 +141,7 @@ func runRun(cmd *cobra.Command, o *runOptions, path string, args []string) (err 
 	case "local":
 		cfg.Cloud = clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{
 			Engine: clonecloud.EngineKind(o.cloneEngine), CacheDir: cfg.CacheDir, Worker: workerCommand(), Log: nodeLog,
+			MemoryDir: knownDir(),
 		})
 	default:
 		if o.cloneEngine != "" {

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math/bits"
 	"slices"
 	"sync"
 	"time"
@@ -33,6 +34,8 @@ type Cloud struct {
 	Alike bool
 	// MaxModule is how many bytes may have been sent when the module is uploaded, itself included; 0: any.
 	MaxModule uint64
+	// Delay is how long after Start the first conversation begins.
+	Delay time.Duration
 	// Log is told, in one line each, what a person may want to know. Any goroutine may call it, one at a time.
 	Log func(format string, args ...any)
 	// Events is told of the way to a clone: upload, preparation, readiness, loss. They count from Begin.
@@ -70,8 +73,15 @@ type Known struct {
 	Rate float64
 	// RTT is a round trip, 0 if it was not measured.
 	RTT time.Duration
+	// Rates are the rates on the networks that were used, by NetworkClass of their round trips.
+	Rates map[int]float64
 	// Ready is how long it took from the start until a clone was ready, 0 if none was, or no greeting was awaited.
 	Ready time.Duration
+}
+
+// NetworkClass tells networks apart by what a round trip takes, roughly: by its order of magnitude.
+func NetworkClass(rtt time.Duration) int {
+	return bits.Len64(uint64(max(rtt, 0) / (100 * time.Microsecond)))
 }
 
 // conn is a conversation with a clone that is ready to run, or will be by the time that it has an offload.
@@ -144,6 +154,13 @@ func (c *Cloud) Close() {
 // keep makes one conversation after another.
 func (c *Cloud) keep(ctx context.Context) {
 	const short, long = 20 * time.Millisecond, 10 * time.Second
+	if c.Delay > 0 {
+		select {
+		case <-time.After(c.Delay):
+		case <-ctx.Done():
+			return
+		}
+	}
 	if c.Known != nil {
 		c.measuredRate(c.Known.Rate)
 		if c.Known.Warm {
@@ -345,7 +362,7 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 	}
 	bytes, at := end.Delivered()
 	c.measured(bytes, at.Sub(start))
-	c.learn(welcome, end.RTT(), time.Since(c.begun))
+	c.learn(welcome, end.RTT(), time.Since(c.begun)-c.Delay)
 	return true, c.use(ctx, &conn{end: end, state: initial, engine: welcome.Engine, arch: welcome.Arch})
 }
 
@@ -439,6 +456,9 @@ func (c *Cloud) use(ctx context.Context, n *conn) (err error) {
 func (c *Cloud) learn(w *wire.Welcome, rtt, ready time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if k := c.Known; k != nil && k.RTT > 0 && rtt > 0 && NetworkClass(k.RTT) != NetworkClass(rtt) {
+		c.rate = k.Rates[NetworkClass(rtt)] // the device has moved to another network
+	}
 	c.learned = &Known{Engine: w.Engine, Arch: w.Arch, Speed: w.Speed, Warm: true, RTT: rtt, Ready: ready}
 }
 

@@ -63,7 +63,7 @@ var may = map[string]string{
 	"internal/remote": "internal/atomicfile internal/link internal/peer internal/trust internal/wire",
 	"internal/gauge":  "",
 	".": "internal/analysis internal/atomicfile internal/clone internal/device internal/engine internal/engine/wazero internal/faultproxy " +
-		"internal/gauge internal/link internal/linmem internal/migrate internal/node internal/peer internal/remote internal/runner " +
+		"internal/gauge internal/learned internal/link internal/linmem internal/migrate internal/node internal/peer internal/remote internal/runner " +
 		"internal/trace internal/trust internal/vfs internal/wasi internal/wasi/local internal/wasm internal/wire",
 	"cmd/clonecloud": ". examples",
 	// Programs to offload know nothing of what offloads them.

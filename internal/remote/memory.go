@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/atomicfile"
@@ -28,15 +29,18 @@ type Facts struct {
 	Arch        string  `json:"arch,omitempty"`
 	Speed       float64 `json:"speed,omitempty"`        // of the node, see package gauge
 	DeviceSpeed float64 `json:"device_speed,omitempty"` // of this device
-	Rate        float64 `json:"rate,omitempty"`         // bytes per second
+	// RTT is a round trip on the network that was used last; Rates are bytes per second, by a number for the kind of network.
+	RTT   time.Duration   `json:"rtt_ns,omitempty"`
+	Rates map[int]float64 `json:"rates,omitempty"`
 	// Warm are the programs whose code was in place at the time given, by identity of their code.
 	Warm map[string]time.Time `json:"warm,omitempty"`
 }
 
 const (
-	factsVersion = 1
+	factsVersion = 2
 	maxFacts     = 256 << 10
 	maxWarm      = 256
+	maxNetworks  = 64
 	// warmFor is how long a node can be taken to have a program's code in place.
 	warmFor = 8 * time.Minute
 )
@@ -104,10 +108,32 @@ func (f *Facts) SetWarm(code wire.ID, warm bool, now time.Time) {
 	f.Warm[key] = now
 }
 
+// SetLink notes what the link was like: a round trip and bytes per second, each 0 if it was not measured, on a kind of
+// network.
+func (f *Facts) SetLink(rtt time.Duration, network int, rate float64) {
+	if rtt <= 0 {
+		return
+	}
+	f.RTT = rtt
+	if rate <= 0 {
+		return
+	}
+	if f.Rates == nil || len(f.Rates) > maxNetworks {
+		f.Rates = map[int]float64{}
+	}
+	f.Rates[network] = rate
+}
+
+// Dir is where more can be kept of the node, "" if nothing is to be.
+func (m *Memory) Dir() string { return strings.TrimSuffix(m.path, ".json") }
+
 // Forget removes what is kept.
 func (m *Memory) Forget() error {
 	if m.path == "" {
 		return nil
+	}
+	if err := os.RemoveAll(m.Dir()); err != nil {
+		return fmt.Errorf("forget what was learned: %w", err)
 	}
 	if err := os.Remove(m.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("forget what was learned: %w", err)

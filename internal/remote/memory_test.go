@@ -24,11 +24,16 @@ func TestMemory(t *testing.T) {
 	if m.Engine != "" || m.Version != 0 {
 		t.Errorf("knows %+v", m.Facts)
 	}
-	if err := m.Learn(func(f *Facts) { f.Engine, f.Rate = "e", 5 }); err != nil || m.Engine != "e" {
+	learn := func(f *Facts) {
+		f.Engine = "e"
+		f.SetLink(time.Millisecond, 4, 5)
+		f.SetLink(0, 5, 9)
+	}
+	if err := m.Learn(learn); err != nil || m.Engine != "e" {
 		t.Errorf("%+v, %v", m.Facts, err)
 	}
 	again := OpenMemory(dir, pin)
-	if again.Engine != "e" || again.Rate != 5 {
+	if again.Engine != "e" || again.RTT != time.Millisecond || len(again.Rates) != 1 || again.Rates[4] != 5 {
 		t.Errorf("knows %+v", again.Facts)
 	}
 	if other := OpenMemory(dir, [32]byte{1}); other.Engine != "" {
@@ -58,8 +63,8 @@ func TestMemory(t *testing.T) {
 // TestMemoryDamaged: what cannot be read is as good as nothing, and is replaced.
 func TestMemoryDamaged(t *testing.T) {
 	for name, text := range map[string]string{
-		"empty": "", "cut": `{"version":1,"engine":"e`, "other_form": `{"version":1,"engine":{"x":1}}`, "half_other_form": `{"version":1,"engine":"e","rate":"fast"}`,
-		"version": `{"version":2,"engine":"e"}`, "no_version": `{"engine":"e"}`, "garbage": "\x00\xff", "list": "[]", "null": "null",
+		"empty": "", "cut": `{"version":1,"engine":"e`, "other_form": `{"version":1,"engine":{"x":1}}`, "half_other_form": `{"version":1,"engine":"e","rates":"fast"}`,
+		"version": `{"version":1,"engine":"e"}`, "no_version": `{"engine":"e"}`, "garbage": "\x00\xff", "list": "[]", "null": "null",
 		"large": `{"version":1,"engine":"` + strings.Repeat("e", maxFacts) + `"}`,
 	} {
 		dir := t.TempDir()
@@ -68,7 +73,7 @@ func TestMemoryDamaged(t *testing.T) {
 			t.Fatal(err)
 		}
 		m = OpenMemory(dir, pin)
-		if m.Engine != "" || m.Rate != 0 || m.IsWarm(wire.ID{}, time.Now()) {
+		if m.Engine != "" || m.RTT != 0 || len(m.Rates) != 0 || m.IsWarm(wire.ID{}, time.Now()) {
 			t.Errorf("%s: knows %.100v", name, m.Facts)
 		}
 		if err := m.Learn(func(f *Facts) { f.Engine = "new" }); err != nil {

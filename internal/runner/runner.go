@@ -46,6 +46,9 @@ type Config struct {
 	// clones on another engine or architecture than the device's.
 	Recall func(code wire.ID) *device.Known
 	Alike  bool
+	// Begin is told the module's identity as soon as it is known, before anything is decided, and says how long the run may
+	// go on before a clone is made ready; nil: a clone is made ready at once. Any goroutine may call it.
+	Begin func(module wire.ID) (delay time.Duration)
 	// Policy makes the policy for the chosen candidates, whose ids are their positions; nil: device.Never.
 	Policy   func(r *analysis.Report, cands []analysis.Func) device.Policy
 	Analysis analysis.Options
@@ -118,8 +121,14 @@ func Load(ctx context.Context, cfg Config) (_ *Instance, err error) {
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
 	}
-	identity := make(chan wire.ID, 1)
-	go func() { identity <- migrate.Identity(cfg.Module) }()
+	identity, delay := make(chan wire.ID, 1), time.Duration(0)
+	go func() {
+		id := migrate.Identity(cfg.Module)
+		if cfg.Begin != nil && cfg.Dial != nil {
+			delay = cfg.Begin(id)
+		}
+		identity <- id
+	}()
 	m, err := wasm.Decode(cfg.Module)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrModule, err)
@@ -135,7 +144,7 @@ func Load(ctx context.Context, cfg Config) (_ *Instance, err error) {
 	}()
 	id := <-identity
 	planning := time.Now()
-	plan, err := i.plan(m, id, begin)
+	plan, err := i.plan(m, id, delay, begin)
 	if err != nil {
 		return nil, err
 	}
@@ -194,7 +203,7 @@ type plan struct {
 }
 
 // plan analyses the module and begins to make a clone ready.
-func (i *Instance) plan(m *wasm.Module, id wire.ID, begin time.Time) (*plan, error) {
+func (i *Instance) plan(m *wasm.Module, id wire.ID, delay time.Duration, begin time.Time) (*plan, error) {
 	cfg := i.cfg
 	p := &plan{policy: device.Never{}}
 	p.options.CanonicalNaN = cfg.CanonicalNaN
@@ -259,7 +268,7 @@ func (i *Instance) plan(m *wasm.Module, id wire.ID, begin time.Time) (*plan, err
 	if cfg.CanonicalNaN {
 		options |= wire.OptionCanonicalNaN
 	}
-	i.cloud = &device.Cloud{Dial: cfg.Dial, Peer: cfg.Peer, Module: cfg.Module, Log: cfg.Log, Begin: begin, Events: cfg.Events, Alike: cfg.Alike, MaxModule: cfg.Limits.Upload, Hello: wire.Hello{
+	i.cloud = &device.Cloud{Dial: cfg.Dial, Peer: cfg.Peer, Module: cfg.Module, Log: cfg.Log, Delay: delay, Begin: begin, Events: cfg.Events, Alike: cfg.Alike, MaxModule: cfg.Limits.Upload, Hello: wire.Hello{
 		Version: wire.Version, Module: id, Code: migrate.CloneCode(id, ids, options), Options: options, Candidates: ids,
 		Engine: cfg.Engine.Name(), Arch: runtime.GOARCH, MemoryMax: linmem.MaxSize, VirtualClock: cfg.Local.VirtualClock,
 	}}

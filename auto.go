@@ -1,0 +1,102 @@
+package clonecloud
+
+import (
+	"sync"
+	"time"
+
+	"github.com/clonecloud/clonecloud/internal/analysis"
+	"github.com/clonecloud/clonecloud/internal/device"
+	"github.com/clonecloud/clonecloud/internal/learned"
+	"github.com/clonecloud/clonecloud/internal/wire"
+)
+
+// lessons is what a run with OffloadAuto knows from earlier ones and leaves to later ones.
+type lessons struct {
+	store  learned.Store
+	key    learned.Key
+	speed  float64
+	facts  device.Situation // RTT and Rate of the cloud's link, as far as they are known
+	before *learned.Figures // nil: nothing is known
+	same   bool             // before is of runs with the same arguments
+	begin  time.Time
+
+	mu    sync.Mutex
+	auto  *device.Auto    // guarded by mu
+	cands []analysis.Func // guarded by mu
+}
+
+// Without a promise a clone is made ready only if the run takes longer than earlier ones did, by this much.
+const (
+	surprise      = 1.5
+	surpriseSlack = 50 * time.Millisecond
+)
+
+// recall is runner.Config.Begin: where runs with the same arguments would not have gained by a clone, this one gets by
+// without as long as it is like them. Otherwise prepare begins to connect.
+func (l *lessons) recall(module wire.ID, prepare func()) time.Duration {
+	l.key.Module = module
+	l.before, l.same = l.store.Recall(l.key)
+	if l.before != nil && l.same && l.before.Wall.N > 0 {
+		a := device.NewAuto(l.speed)
+		for i, f := range l.before.Functions {
+			a.Prime(uint32(i), f, true)
+		}
+		if !a.Promises(l.facts) {
+			return time.Duration(surprise*l.before.Wall.V) + surpriseSlack
+		}
+	}
+	prepare()
+	return 0
+}
+
+// policy makes the policy `auto`. Of a program by the Go compiler only exports are measured: its other functions
+// return early and are entered again whenever a goroutine gives way, so that their times mean nothing.
+func (l *lessons) policy(r *analysis.Report, cands []analysis.Func) device.Policy {
+	a := device.NewAuto(l.speed)
+	known := map[uint32]learned.Function{}
+	if l.before != nil {
+		a.Ready = l.before.Ready
+		for _, f := range l.before.Functions {
+			known[f.Index] = f
+		}
+	}
+	for id, f := range cands {
+		if k, ok := known[f.Index]; ok {
+			a.Prime(uint32(id), k, l.same)
+		}
+		if r.Go && !f.Exported {
+			a.Ignore(uint32(id))
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.auto, l.cands = a, cands
+	return a
+}
+
+// leave keeps what the run has learned. What cannot be kept makes later runs slower and is no error of this one.
+func (l *lessons) leave(wall time.Duration, known *device.Known) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.auto == nil || l.store.Dir == "" {
+		return
+	}
+	f := &learned.Figures{Runs: 1}
+	if l.before != nil {
+		f.Runs, f.Ready = l.before.Runs+1, l.before.Ready
+		if l.same {
+			f.Wall = l.before.Wall
+		}
+	}
+	f.Wall.Add(float64(wall))
+	if known != nil && known.Ready > 0 {
+		f.Ready = known.Ready
+	}
+	for id, c := range l.cands {
+		if k, ok := l.auto.Figures(uint32(id)); ok {
+			k.Index = c.Index
+			f.Functions = append(f.Functions, k)
+		}
+	}
+	_ = l.store.Learn(l.key, f, l.begin)
+}
