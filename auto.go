@@ -75,7 +75,7 @@ func (l *lessons) policy(r *analysis.Report, cands []analysis.Func) device.Polic
 }
 
 // leave keeps what the run has learned. What cannot be kept makes later runs slower and is no error of this one.
-func (l *lessons) leave(wall time.Duration, known *device.Known) {
+func (l *lessons) leave(wall, ready time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.auto == nil || l.store.Dir == "" {
@@ -89,8 +89,8 @@ func (l *lessons) leave(wall time.Duration, known *device.Known) {
 		}
 	}
 	f.Wall.Add(float64(wall))
-	if known != nil && known.Ready > 0 {
-		f.Ready = known.Ready
+	if ready > 0 {
+		f.Ready = ready
 	}
 	for id, c := range l.cands {
 		if k, ok := l.auto.Figures(uint32(id)); ok {

@@ -146,7 +146,7 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 	if cfg.Cloud != nil {
 		cfg.Cloud.leave(r)
 		if l != nil {
-			l.leave(time.Since(begin), r.Learned)
+			l.leave(time.Since(begin), r.Ready)
 		}
 	}
 	return &r.Report, r.Results, err

@@ -20,7 +20,7 @@ func demo(ctx context.Context, o *options) ([]*table, error) {
 	gain := newTable("demo", "an interpreting device alone, and with a clone on the compiler of the same machine (code cached)",
 		"program", "size", "alone s", "with clone s", "speed-up", "low", "high", "on the clone %", "offloads", "bytes up", "bytes down")
 	gain.note("Whole runs: start, analysis, rewriting and making the clone ready are in them.")
-	even := newTable("auto", "a compiling device alone, and with auto and a clone that is no faster (code cached)",
+	even := newTable("even", "a compiling device alone, and with auto and a clone that is no faster (code cached)",
 		"program", "size", "never s", "auto s", "auto/never", "low", "high")
 	tables := []*table{gain, even}
 	cache := filepath.Join(o.scratch, "code")

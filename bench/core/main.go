@@ -40,6 +40,7 @@ var parts = []part{
 	{"net", "what a trip takes over TLS to another process", network},
 	{"again", "the start of a second run over slow links", again},
 	{"idle", "memory of a node for an idle link", idle},
+	{"auto", "runs with auto over links of all kinds, over runs with never", auto},
 	{"demo", "the examples with a clone, over the device alone", demo},
 }
 
@@ -47,6 +48,8 @@ type options struct {
 	rounds  int
 	corpus  string
 	filter  string
+	links   []string
+	events  bool
 	scratch string
 }
 
@@ -63,8 +66,13 @@ func main() {
 	asJSON := flag.Bool("json", false, "print JSON")
 	profile := flag.String("cpuprofile", "", "write a profile of the processor's time to `file`")
 	flag.IntVar(&o.rounds, "rounds", 15, "how often each side is measured")
-	flag.StringVar(&o.corpus, "corpus", "", "`directory` of built corpus programs to measure too (wrappers, variants)")
+	flag.StringVar(&o.corpus, "corpus", "", "`directory` of built corpus programs to measure too (wrappers, variants, auto)")
 	flag.StringVar(&o.filter, "only", "", "measure only programs whose name contains `text`")
+	flag.BoolVar(&o.events, "events", false, "tell on stderr what is decided (auto)")
+	flag.Func("link", "measure only over these kinds of `links`, with commas between (auto)", func(s string) error {
+		o.links = strings.Split(s, ",")
+		return nil
+	})
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), "usage: core [flags] [PART ...]\n\nParts (all if none is named):")
 		for _, p := range parts {

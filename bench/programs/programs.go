@@ -15,6 +15,8 @@ type Program struct {
 	Name string
 	// Compiled and Interpreted are arguments for some 60 ms on a compiler and on an interpreter.
 	Compiled, Interpreted string
+	// Long is the argument for about a second on an interpreter.
+	Long string
 	// Float says that it computes with floating point.
 	Float bool
 }
@@ -22,16 +24,16 @@ type Program struct {
 // List are the programs that are bound by the processor.
 func List() []Program {
 	return []Program{
-		{"nbody", "700000", "8000", true},
-		{"mandelbrot", "800", "70", true},
-		{"sha256", "100", "1", false},
-		{"matmul", "256", "56", true},
-		{"quicksort", "250000", "5000", false},
-		{"fib", "35", "25", false},
-		{"queens", "13", "10", false},
-		{"trees", "60", "6", false},
-		{"dispatch", "400", "12", false},
-		{"lines", "1000", "10", false},
+		{"nbody", "700000", "8000", "130000", true},
+		{"mandelbrot", "800", "70", "280", true},
+		{"sha256", "100", "1", "16", false},
+		{"matmul", "256", "56", "140", true},
+		{"quicksort", "250000", "5000", "70000", false},
+		{"fib", "35", "25", "31", false},
+		{"queens", "13", "10", "11", false},
+		{"trees", "60", "6", "100", false},
+		{"dispatch", "400", "12", "200", false},
+		{"lines", "1000", "10", "160", false},
 	}
 }
 

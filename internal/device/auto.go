@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"math"
 	"slices"
 	"time"
@@ -18,11 +19,13 @@ const (
 	firstBackoff  = time.Second
 	overdueSlack  = 250 * time.Millisecond
 	window        = 64 << 10 // bytes in a round trip on a link of unknown rate
-	// A wait for a clone may cost a part of what the clone is expected to gain, and twice what one took to be ready before.
-	patient     = 0.25
-	waitSlack   = 50 * time.Millisecond
-	waitUnknown = 500 * time.Millisecond // where nothing is known of how long one takes
-	worthwhile  = 2 * time.Millisecond   // that a call must be expected to gain for a clone to be made ready for it
+	// A clone is waited for if it should be ready before this share of what it gains is gone, and for as long as it may take,
+	// with some slack. Where that is not known, the way to it is so many round trips and some work.
+	patient    = 0.5
+	waitSlack  = 1.5
+	readyTrips = 5
+	readyWork  = 100 * time.Millisecond
+	worthwhile = 2 * time.Millisecond // that a call must be expected to gain for a clone to be made ready for it
 )
 
 // Auto compares, for each call, what it would take here with what it would take on the clone:
@@ -38,7 +41,7 @@ const (
 type Auto struct {
 	// Speedup is the clone's speed over the device's before anything is measured.
 	Speedup float64
-	// Ready is how long a clone took to be ready in earlier runs, 0: not known.
+	// Ready is how long after its start a run had a clone that was ready, in earlier runs; 0: not known.
 	Ready  time.Duration
 	cands  map[uint32]*lesson
 	wasted time.Duration
@@ -181,17 +184,18 @@ func (a *Auto) gain(l *lesson, s Situation) time.Duration {
 	return time.Duration(a.local(l) - clone)
 }
 
-// Patience implements Patient.
+// Patience implements Patient. What was waited before is in Now.
 func (a *Auto) Patience(id uint32, s Situation) (time.Duration, bool) {
 	l := a.get(id)
 	if l.Local.N+l.Exec.N == 0 {
 		return 0, false
 	}
-	most := waitUnknown
-	if a.Ready > 0 {
-		most = 2*a.Ready + waitSlack
+	worth := time.Duration(float64(a.gain(l, s)) * patient)
+	ready := cmp.Or(a.Ready, readyTrips*s.RTT+readyWork)
+	if ready-s.Now > worth {
+		return 0, true
 	}
-	return min(time.Duration(float64(a.gain(l, s))*patient), most), true
+	return min(worth, max(time.Duration(float64(ready)*waitSlack)-s.Now, 0)+tripCost), true
 }
 
 // Promises tells whether any candidate is known to gain by a clone.

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -54,6 +55,8 @@ type Cloud struct {
 	told    bool          // guarded by mu; of a first trouble
 	down    bool          // guarded by mu; the last conversation was lost or did not begin, and there is no other yet
 	begun   time.Time     // of Start
+	first   time.Duration // guarded by mu; from there to the first clone that was ready; 0: none was
+	vain    time.Duration // guarded by mu; to the end of a wait for one that was not
 	learned *Known        // guarded by mu
 	past    traffic       // guarded by mu; of conversations that have ended
 }
@@ -75,8 +78,6 @@ type Known struct {
 	RTT time.Duration
 	// Rates are the rates on the networks that were used, by NetworkClass of their round trips.
 	Rates map[int]float64
-	// Ready is how long it took from the start until a clone was ready, 0 if none was, or no greeting was awaited.
-	Ready time.Duration
 }
 
 // NetworkClass tells networks apart by what a round trip takes, roughly: by its order of magnitude.
@@ -305,11 +306,25 @@ func (c *Cloud) await(ctx context.Context, d time.Duration, smooth bool) *conn {
 		select {
 		case <-changed:
 		case <-t.C:
+			c.mu.Lock()
+			c.vain = time.Since(c.begun)
+			c.mu.Unlock()
 			return nil
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// Ready is how long a later run should expect a clone to take until it is ready, 0 if nothing is known: as long as the
+// first one took, or if that was waited for in vain, twice the time after which it was given up.
+func (c *Cloud) Ready() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.first == 0 {
+		return 2 * c.vain
+	}
+	return c.first
 }
 
 // drop ends a conversation that failed, and all dealings with the cloud if another would fail likewise.
@@ -362,7 +377,7 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 	}
 	bytes, at := end.Delivered()
 	c.measured(bytes, at.Sub(start))
-	c.learn(welcome, end.RTT(), time.Since(c.begun)-c.Delay)
+	c.learn(welcome, end.RTT())
 	return true, c.use(ctx, &conn{end: end, state: initial, engine: welcome.Engine, arch: welcome.Arch})
 }
 
@@ -387,7 +402,7 @@ func (c *Cloud) converseEarly(ctx context.Context) (bool, error) {
 			end.Refuse(wire.CodeUnknown, "not what it was in an earlier run")
 			return
 		}
-		c.learn(w, end.RTT(), c.Known.Ready)
+		c.learn(w, end.RTT())
 	}()
 	n := &conn{end: end, state: migrate.InitialID(c.Hello.Module), engine: c.Known.Engine, arch: c.Known.Arch, early: true, judge: c.asKnown}
 	err = c.use(ctx, n)
@@ -415,7 +430,7 @@ func (c *Cloud) asKnown(w *wire.Welcome) error {
 // acceptable refuses clones on which the program could behave otherwise.
 func (c *Cloud) acceptable(w *wire.Welcome) error {
 	if c.Alike && (w.Engine != c.Hello.Engine || w.Arch != c.Hello.Arch) {
-		c.learn(w, 0, 0) // the next run will prepare for it
+		c.learn(w, 0) // the next run will prepare for it
 		return &peer.RefusedError{Code: wire.CodeUnsupported, Text: fmt.Sprintf("the cloud has become another (%s %s); the next run can use it", w.Engine, w.Arch)}
 	}
 	return nil
@@ -439,6 +454,9 @@ func (c *Cloud) close(ctx context.Context, end *peer.Endpoint) func() {
 // use makes n the conversation in use until it ends.
 func (c *Cloud) use(ctx context.Context, n *conn) (err error) {
 	c.publish(n, nil)
+	c.mu.Lock()
+	c.first = cmp.Or(c.first, time.Since(c.begun)-c.Delay)
+	c.mu.Unlock()
 	c.emit(trace.Event{Kind: trace.Ready, Text: n.engine + " " + n.arch})
 	select {
 	case <-n.end.Done():
@@ -453,13 +471,13 @@ func (c *Cloud) use(ctx context.Context, n *conn) (err error) {
 }
 
 // learn keeps what the next run may want to know.
-func (c *Cloud) learn(w *wire.Welcome, rtt, ready time.Duration) {
+func (c *Cloud) learn(w *wire.Welcome, rtt time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if k := c.Known; k != nil && k.RTT > 0 && rtt > 0 && NetworkClass(k.RTT) != NetworkClass(rtt) {
 		c.rate = k.Rates[NetworkClass(rtt)] // the device has moved to another network
 	}
-	c.learned = &Known{Engine: w.Engine, Arch: w.Arch, Speed: w.Speed, Warm: true, RTT: rtt, Ready: ready}
+	c.learned = &Known{Engine: w.Engine, Arch: w.Arch, Speed: w.Speed, Warm: true, RTT: rtt}
 }
 
 // Learned is what a later run with this program may know of the cloud, nil if no conversation came about.

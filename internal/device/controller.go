@@ -94,7 +94,6 @@ type Controller struct {
 	shadow    *delta.Shadow
 	resync    bool          // the last attempt failed: ask the clone where it stands
 	waited    bool          // as long as the configuration says
-	waiting   time.Duration // for a clone to be ready, so far
 	looked    time.Time     // for written pages
 	looking   time.Duration // the last look for them
 	find      func() uint64 // behind
@@ -279,6 +278,11 @@ func (c *Controller) leave(id uint32) error {
 	// A frame whose call was left by an exception stays above: it is dropped with this one.
 	for len(c.frames) > 0 {
 		top := c.frames[len(c.frames)-1]
+		took := time.Since(top.start)
+		r := LocalRun{Took: took, Pure: top.inside == c.inside, HomeCalls: c.out.calls - top.calls, Bytes: c.out.bytes - top.bytes}
+		if r.Pure && top.id == id && !top.fallback {
+			r.Wrote, r.Looked = c.wrote(took)
+		}
 		c.frames = c.frames[:len(c.frames)-1]
 		if top.handed {
 			c.handed--
@@ -286,14 +290,9 @@ func (c *Controller) leave(id uint32) error {
 		if top.id != id {
 			continue
 		}
-		took := time.Since(top.start)
 		c.report.Functions[id].Device += took
 		if top.fallback {
 			return c.settle()
-		}
-		r := LocalRun{Took: took, Pure: top.inside == c.inside, HomeCalls: c.out.calls - top.calls, Bytes: c.out.bytes - top.bytes}
-		if r.Pure {
-			r.Wrote, r.Looked = c.wrote(&top, took)
 		}
 		c.cfg.Policy.Left(id, r)
 		if c.cfg.Events != nil {

@@ -46,8 +46,9 @@ func (c *Controller) look() bool {
 	return time.Since(c.looked) >= c.looking*lookShare && c.collect() == nil
 }
 
-// wrote counts the bytes of the pages that the call of a frame has written here, if that is worth knowing.
-func (c *Controller) wrote(f *frame, took time.Duration) (uint64, bool) {
+// wrote counts the bytes of the pages that the innermost call has written here, if that is worth knowing.
+func (c *Controller) wrote(took time.Duration) (uint64, bool) {
+	f := &c.frames[len(c.frames)-1]
 	if took < lookFrom || c.proc.Mem == nil || c.looks[f.id] >= lookCalls || !c.look() {
 		return 0, false
 	}
@@ -86,7 +87,7 @@ func (c *Controller) await(ctx context.Context, id uint32) *conn {
 	if p, ok := c.cfg.Policy.(Patient); ok {
 		var most time.Duration
 		if most, informed = p.Patience(id, c.situation()); informed {
-			wait = most - c.waiting
+			wait = most
 		}
 	}
 	if !informed && !c.waited {
@@ -99,6 +100,5 @@ func (c *Controller) await(ctx context.Context, id uint32) *conn {
 	n := c.cfg.Cloud.await(ctx, wait, informed)
 	took := time.Since(begin)
 	c.inside += took
-	c.waiting += took
 	return n
 }

@@ -90,7 +90,7 @@ type Policy interface {
 }
 
 // Patient is a policy that tells, from what it knows of a candidate, how long a call may wait for a clone that is not ready;
-// false: nothing is known, and what the configuration says holds. RTT and Rate of the situation are remembered ones.
+// from now on; false: nothing is known, and what the configuration says holds. RTT and Rate of the situation are remembered.
 type Patient interface {
 	Patience(id uint32, s Situation) (time.Duration, bool)
 }

@@ -177,3 +177,17 @@ func TestWarm(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestRoundTrip(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct{ connect, handshake, want time.Duration }{
+		{ms / 10, ms, ms / 10},      // near
+		{50 * ms, 53 * ms, 50 * ms}, // far
+		{ms / 10, 75 * ms, 70 * ms}, // far, with a proxy that is near
+		{50 * ms, 30 * ms, 50 * ms}, // held up
+	} {
+		if got := roundTrip(c.connect, c.handshake); got != c.want {
+			t.Errorf("%v and %v: got %v, want %v", c.connect, c.handshake, got, c.want)
+		}
+	}
+}

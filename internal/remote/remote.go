@@ -142,6 +142,7 @@ func (n *Node) dial(ctx context.Context, sni string) (*tls.Conn, time.Duration, 
 			return nil, 0, err
 		}
 	}
+	begin = time.Now()
 	conn := tls.Client(tcp, trust.ClientConfig(n.Address.Pin, sni, time.Now))
 	if err := conn.HandshakeContext(ctx); err != nil {
 		tcp.Close()
@@ -150,7 +151,19 @@ func (n *Node) dial(ctx context.Context, sni string) (*tls.Conn, time.Duration, 
 		}
 		return nil, 0, fmt.Errorf("greet %s: %w", n.Address.Host, err)
 	}
-	return conn, rtt, nil
+	return conn, roundTrip(rtt, time.Since(begin)), nil
+}
+
+// reckoning is what the computing of a handshake may take on a slow device.
+const reckoning = 5 * time.Millisecond
+
+// roundTrip is what a round trip to the node takes, from what connecting and what the handshake of TLS took, which is a
+// round trip and some computing. Something near may have accepted the connection in the node's place.
+func roundTrip(connect, handshake time.Duration) time.Duration {
+	if handshake > 2*connect+reckoning {
+		return handshake - reckoning
+	}
+	return connect
 }
 
 // timed is a stream that knows its round trip.

@@ -80,6 +80,8 @@ type Result struct {
 	// Learned is what a later run of code with the identity Code may know of the cloud, nil if nothing was learned.
 	Learned *device.Known
 	Code    wire.ID
+	// Ready is how long a later run should expect a clone to take until it is ready; 0: not known.
+	Ready time.Duration
 }
 
 // ErrModule marks a module that cannot be run: malformed, or asking for what is not there.
@@ -100,7 +102,7 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	report, err := i.Finish(err)
 	r := &Result{Results: results, Report: report}
 	if i.cloud != nil {
-		r.Learned, r.Code = i.cloud.Learned(), i.cloud.Hello.Code
+		r.Learned, r.Code, r.Ready = i.cloud.Learned(), i.cloud.Hello.Code, i.cloud.Ready()
 	}
 	return r, err
 }
