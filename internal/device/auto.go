@@ -105,14 +105,14 @@ func (a *Auto) get(id uint32) *lesson {
 // Enter implements Policy.
 func (a *Auto) Enter(id uint32, s Situation) Decision {
 	l := a.get(id)
-	d := Decision{Choice: a.choose(id, l, s), Local: time.Duration(a.local(l))}
+	d := Decision{Choice: a.choose(id, l, &s), Local: time.Duration(a.local(l))}
 	if s.Ready && d.Local > 0 {
 		d.Clone = a.trip(l, s) + time.Duration(a.exec(l))
 	}
 	return d
 }
 
-func (a *Auto) choose(id uint32, l *lesson, s Situation) Choice {
+func (a *Auto) choose(id uint32, l *lesson, s *Situation) Choice {
 	if l.ignored {
 		return Disarm
 	}
@@ -132,7 +132,8 @@ func (a *Auto) choose(id uint32, l *lesson, s Situation) Choice {
 	if known && float64(s.RTT+tripCost)+a.exec(l) >= pays*a.local(l) && l.Local.N > 0 {
 		return RunLocal // whatever there is to send, which takes time to find out
 	}
-	trip := a.trip(l, s)
+	s.find()
+	trip := a.trip(l, *s)
 	switch {
 	case !known:
 		if speed < 1.5 || a.wasted+trip > budget(s.Now) {
@@ -162,7 +163,7 @@ func budget(now time.Duration) time.Duration {
 
 // trip is what an offload costs besides running, in time.
 func (a *Auto) trip(l *lesson, s Situation) time.Duration {
-	bytes := float64(s.up()) + l.Down.V + l.Bytes.V
+	bytes := float64(s.Up) + l.Down.V + l.Bytes.V
 	d := float64(s.RTT)*(1+l.Home.V) + float64(tripCost)
 	if s.Rate > 0 {
 		d += bytes / s.Rate * float64(time.Second)

@@ -45,12 +45,11 @@ type Situation struct {
 	Rate float64 // bytes per second, both ways; 0: not known
 }
 
-// up is what an offload would send, as well as can be found out.
-func (s Situation) up() uint64 {
+// find makes Up as exact as it can be.
+func (s *Situation) find() {
 	if s.Find != nil {
-		return s.Find()
+		s.Up, s.Find = s.Find(), nil
 	}
-	return s.Up
 }
 
 // Outcome is what an offload turned out to be.
