@@ -19,12 +19,18 @@ const (
 func (n *Node) tick() {
 	t := time.NewTicker(tickTime)
 	defer t.Stop()
+	last := time.Now()
 	for round := 0; ; round++ {
 		select {
 		case <-t.C:
 		case <-n.ctx.Done():
 			return
 		}
+		now := time.Now()
+		if gap := now.Sub(last); gap > asleep {
+			n.woke(gap)
+		}
+		last = now
 		n.mu.Lock()
 		procs := n.processes()
 		n.mu.Unlock()
@@ -34,6 +40,21 @@ func (n *Node) tick() {
 		if round%tickSlow == 0 {
 			n.sweep()
 		}
+	}
+}
+
+// asleep is from which pause between two ticks on this process, or the machine, is taken to have been stopped.
+const asleep = 20 * tickTime
+
+// woke takes a pause in which nothing ran out of what the workers are held to: they were stopped, too, or could not be heard.
+func (n *Node) woke(pause time.Duration) {
+	n.mu.Lock()
+	procs := n.processes()
+	n.mu.Unlock()
+	for _, p := range procs {
+		p.mu.Lock()
+		p.heard = p.heard.Add(pause)
+		p.mu.Unlock()
 	}
 }
 
