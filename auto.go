@@ -38,6 +38,7 @@ func (l *lessons) recall(module wire.ID, prepare func()) time.Duration {
 	l.before, l.same = l.store.Recall(l.key)
 	if l.before != nil && l.same && l.before.Wall.N > 0 {
 		a := device.NewAuto(l.speed)
+		a.Ready, a.Guest = l.before.Ready, time.Duration(l.before.Guest.V)
 		for i, f := range l.before.Functions {
 			a.Prime(uint32(i), f, true)
 		}
@@ -75,7 +76,7 @@ func (l *lessons) policy(r *analysis.Report, cands []analysis.Func) device.Polic
 }
 
 // leave keeps what the run has learned. What cannot be kept makes later runs slower and is no error of this one.
-func (l *lessons) leave(wall, ready time.Duration) {
+func (l *lessons) leave(wall, guest, ready time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.auto == nil || l.store.Dir == "" {
@@ -85,10 +86,11 @@ func (l *lessons) leave(wall, ready time.Duration) {
 	if l.before != nil {
 		f.Runs, f.Ready = l.before.Runs+1, l.before.Ready
 		if l.same {
-			f.Wall = l.before.Wall
+			f.Wall, f.Guest = l.before.Wall, l.before.Guest
 		}
 	}
 	f.Wall.Add(float64(wall))
+	f.Guest.Add(float64(guest))
 	if ready > 0 {
 		f.Ready = ready
 	}

@@ -41,8 +41,10 @@ const (
 type Auto struct {
 	// Speedup is the clone's speed over the device's before anything is measured.
 	Speedup float64
-	// Ready is how long after its start a run had a clone that was ready, in earlier runs; 0: not known.
-	Ready  time.Duration
+	// Ready is how long after its start a program had a clone that was ready, in earlier runs; 0: not known.
+	Ready time.Duration
+	// Guest is how long the program took in earlier runs, 0: not known.
+	Guest  time.Duration
 	cands  map[uint32]*lesson
 	wasted time.Duration
 	rearm  map[uint32]time.Duration
@@ -192,17 +194,24 @@ func (a *Auto) Patience(id uint32, s Situation) (time.Duration, bool) {
 		return 0, false
 	}
 	worth := time.Duration(float64(a.gain(l, s)) * patient)
-	ready := cmp.Or(a.Ready, readyTrips*s.RTT+readyWork)
+	ready := a.due(s)
 	if ready-s.Now > worth {
 		return 0, true
 	}
 	return min(worth, max(time.Duration(float64(ready)*waitSlack)-s.Now, 0)+tripCost), true
 }
 
-// Promises tells whether any candidate is known to gain by a clone.
+// due is how long after its start a run may expect a clone to be ready.
+func (a *Auto) due(s Situation) time.Duration {
+	return cmp.Or(a.Ready, readyTrips*s.RTT+readyWork)
+}
+
+// Promises tells whether any candidate is known to gain by a clone that is ready in time: before the program has ended, or
+// soon enough to be waited for.
 func (a *Auto) Promises(s Situation) bool {
 	for _, l := range a.cands {
-		if a.gain(l, s) > worthwhile {
+		gain, due := a.gain(l, s), a.due(s)
+		if gain > worthwhile && (a.Guest == 0 || due < a.Guest || float64(due) <= patient*float64(gain)) {
 			return true
 		}
 	}

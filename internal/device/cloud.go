@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"math/bits"
 	"slices"
 	"sync"
 	"time"
@@ -64,25 +63,6 @@ type Cloud struct {
 type traffic struct {
 	up, down uint64
 	resumed  int
-}
-
-// Known is what a device knows of a cloud from earlier runs.
-type Known struct {
-	Engine, Arch string
-	Speed        float64 // of its machine, see package gauge; 0: not known
-	// Warm says that the program's code is in place there: the first offload need not wait for an answer.
-	Warm bool
-	// Rate is in bytes per second, 0 if it was not measured.
-	Rate float64
-	// RTT is a round trip, 0 if it was not measured.
-	RTT time.Duration
-	// Rates are the rates on the networks that were used, by NetworkClass of their round trips.
-	Rates map[int]float64
-}
-
-// NetworkClass tells networks apart by what a round trip takes, roughly: by its order of magnitude.
-func NetworkClass(rtt time.Duration) int {
-	return bits.Len64(uint64(max(rtt, 0) / (100 * time.Microsecond)))
 }
 
 // conn is a conversation with a clone that is ready to run, or will be by the time that it has an offload.
@@ -250,13 +230,6 @@ func (c *Cloud) trouble(ready bool, err error) {
 	}
 }
 
-func (c *Cloud) emit(e trace.Event) {
-	if c.Events != nil {
-		e.At = time.Since(c.Begin)
-		c.Events(e)
-	}
-}
-
 func (c *Cloud) say(format string, args ...any) {
 	c.saying.Lock()
 	defer c.saying.Unlock()
@@ -316,17 +289,6 @@ func (c *Cloud) await(ctx context.Context, d time.Duration, smooth bool) *conn {
 	}
 }
 
-// Ready is how long a later run should expect a clone to take until it is ready, 0 if nothing is known: as long as the
-// first one took, or if that was waited for in vain, twice the time after which it was given up.
-func (c *Cloud) Ready() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.first == 0 {
-		return 2 * c.vain
-	}
-	return c.first
-}
-
 // drop ends a conversation that failed, and all dealings with the cloud if another would fail likewise.
 func (c *Cloud) drop(n *conn, err error) {
 	c.mu.Lock()
@@ -352,10 +314,12 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 	if _, err := rand.Read(hello.Session[:]); err != nil {
 		return false, err
 	}
-	end, welcome, err := peer.Dial(ctx, c.Dial, hello, c.Peer)
+	dialing := time.Now()
+	end, welcome, err := peer.Dial(ctx, c.Dial, hello, c.peerConfig())
 	if err != nil {
 		return false, err
 	}
+	c.emit(trace.Event{Kind: trace.Connected, Took: time.Since(dialing), RTT: end.RTT()})
 	defer c.close(ctx, end)()
 	if err := c.acceptable(welcome); err != nil {
 		return false, err
@@ -388,10 +352,12 @@ func (c *Cloud) converseEarly(ctx context.Context) (bool, error) {
 	if _, err := rand.Read(hello.Session[:]); err != nil {
 		return false, err
 	}
-	end, err := peer.DialEarly(ctx, c.Dial, hello, c.Peer)
+	dialing := time.Now()
+	end, err := peer.DialEarly(ctx, c.Dial, hello, c.peerConfig())
 	if err != nil {
 		return false, err
 	}
+	c.emit(trace.Event{Kind: trace.Connected, Took: time.Since(dialing), RTT: end.RTT()})
 	defer c.close(ctx, end)()
 	go func() {
 		w, err := end.Welcome(ctx)
@@ -470,29 +436,6 @@ func (c *Cloud) use(ctx context.Context, n *conn) (err error) {
 	return err
 }
 
-// learn keeps what the next run may want to know.
-func (c *Cloud) learn(w *wire.Welcome, rtt time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if k := c.Known; k != nil && k.RTT > 0 && rtt > 0 && NetworkClass(k.RTT) != NetworkClass(rtt) {
-		c.rate = k.Rates[NetworkClass(rtt)] // the device has moved to another network
-	}
-	c.learned = &Known{Engine: w.Engine, Arch: w.Arch, Speed: w.Speed, Warm: true, RTT: rtt}
-}
-
-// Learned is what a later run with this program may know of the cloud, nil if no conversation came about.
-func (c *Cloud) Learned() *Known {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.learned == nil {
-		return nil
-	}
-	k := *c.learned
-	k.Rate = c.rate
-	k.Warm = k.Warm && c.err == nil
-	return &k
-}
-
 func (c *Cloud) upload(ctx context.Context, end *peer.Endpoint) error {
 	total := uint64(len(c.Module))
 	if sent := c.totals().up; c.MaxModule > 0 && sent+total > c.MaxModule {
@@ -508,44 +451,6 @@ func (c *Cloud) upload(ctx context.Context, end *peer.Endpoint) error {
 		c.emit(trace.Event{Kind: trace.Upload, Done: at, Total: total})
 	}
 	return nil
-}
-
-// measured takes a transfer into the estimate of the rate.
-func (c *Cloud) measured(bytes uint64, took time.Duration) {
-	if bytes < 64<<10 || took <= 0 {
-		return
-	}
-	c.measuredRate(float64(bytes) / took.Seconds())
-}
-
-func (c *Cloud) measuredRate(r float64) {
-	if r <= 0 {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.rate == 0 {
-		c.rate = r
-		return
-	}
-	c.rate += (r - c.rate) / 4
-}
-
-// recalled is what is known of the link, by this run or an earlier one: bytes per second and a round trip, each 0 if it
-// is not.
-func (c *Cloud) recalled() (rate float64, rtt time.Duration) {
-	if c == nil {
-		return 0, 0
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.learned != nil:
-		rtt = c.learned.RTT
-	case c.Known != nil:
-		rtt = c.Known.RTT
-	}
-	return c.rate, rtt
 }
 
 // totals are the traffic of all conversations so far.

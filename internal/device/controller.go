@@ -11,7 +11,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/delta"
@@ -94,6 +96,7 @@ type Controller struct {
 	shadow    *delta.Shadow
 	resync    bool          // the last attempt failed: ask the clone where it stands
 	waited    bool          // as long as the configuration says
+	cut       bool          // the run was cancelled while it waited
 	looked    time.Time     // for written pages
 	looking   time.Duration // the last look for them
 	find      func() uint64 // behind
@@ -106,6 +109,7 @@ type Controller struct {
 	frames   []frame       // the calls that run here, innermost last
 	handed   int           // of them handed back by the clone
 	inside   time.Duration // time in trips and in waiting so far, which is not the guest's
+	idle     time.Duration // between calls into the guest
 }
 
 // frame is a candidate's call that runs here.
@@ -152,6 +156,7 @@ func (c *Controller) Attach(p *migrate.Process, r Report) {
 	if p.Mem != nil {
 		c.report.Tracker = p.Mem.TrackerName()
 	}
+	c.begun()
 }
 
 // Hooks are the functions that rewritten code imports.
@@ -159,7 +164,9 @@ func (c *Controller) Hooks(m *rewrite.Manifest) map[string]engine.HostFunc {
 	i32 := []byte{0x7f}
 	h := map[string]engine.HostFunc{
 		rewrite.ImportEnter: {Params: i32, Results: i32, Call: func(ctx context.Context, _ engine.Instance, stack []uint64) error {
-			stack[0] = c.enter(ctx, uint32(stack[0]))
+			if stack[0] = c.enter(ctx, uint32(stack[0])); c.cut {
+				return context.Cause(ctx)
+			}
 			return nil
 		}},
 		rewrite.ImportLeave: {Params: i32, Call: func(_ context.Context, _ engine.Instance, stack []uint64) error {
@@ -180,12 +187,16 @@ func (c *Controller) Hooks(m *rewrite.Manifest) map[string]engine.HostFunc {
 
 func (c *Controller) now() time.Duration { return time.Since(c.start) }
 
-// emit hands out an event of this moment.
-func (c *Controller) emit(e trace.Event) {
-	if c.cfg.Events != nil {
-		e.At = time.Since(c.cfg.Begin)
-		c.cfg.Events(e)
+// Ready is how long after its first instruction a later run of the program should expect a clone to be ready; 0: not known.
+func (c *Controller) Ready() time.Duration {
+	if c.cfg.Cloud == nil {
+		return 0
 	}
+	r := c.cfg.Cloud.Ready()
+	if r == 0 {
+		return 0
+	}
+	return max(r-c.start.Sub(c.cfg.Cloud.begun), time.Microsecond)
 }
 
 // enter answers a wrapper: one of the rewrite.Enter constants.
@@ -194,15 +205,18 @@ func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 	f.Calls++
 	if c.replay.Replaying() {
 		f.Kept["replaying"]++
+		c.decided(id, RunLocal, "replaying", Decision{}, 0)
 		return c.local(id)
 	}
 	if c.handed > 0 {
 		// What the clone could not do it cannot do from further in: an endless recursion would go there at each level.
 		f.Kept[handedBack]++
+		c.decided(id, RunLocal, handedBack, Decision{}, 0)
 		return rewrite.EnterPlain
 	}
 	if why := c.stays(); why != "" {
 		f.Kept["kept local"]++
+		c.decided(id, RunLocal, "kept local", Decision{}, 0)
 		c.settleHere(why)
 		return rewrite.EnterPlain
 	}
@@ -212,33 +226,35 @@ func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 	}
 	if c.conn != nil && !c.mayUpload(uint64(c.pending.Len())*delta.PageSize) {
 		f.Kept["upload limit"]++
+		c.decided(id, RunLocal, "upload limit", Decision{}, 0)
 		return c.local(id)
 	}
 	s := c.situation()
 	d := c.cfg.Policy.Enter(id, s)
-	if c.cfg.Events != nil {
-		c.emit(trace.Event{
-			Kind: trace.Decide, Function: name(c.proc.Manifest.Candidates[id]), Choice: d.Choice.String(),
-			EstLocal: d.Local, EstClone: d.Clone, Up: s.Up,
-		})
-	}
-	switch d.Choice {
-	case RunClone:
-		if c.conn != nil {
-			return rewrite.EnterClone
-		}
-	case Disarm:
+	switch {
+	case d.Choice == Disarm:
 		f.Kept["disarmed"]++
+		c.decided(id, Disarm, byPolicy, d, s.Up)
 		c.proc.Arm(id, false)
 		return rewrite.EnterPlain
-	}
-	if c.conn == nil {
-		f.Kept["no clone"]++
-	} else {
-		f.Kept["policy"]++
+	case c.conn == nil:
+		f.Kept[noClone]++
+		c.decided(id, RunLocal, noClone, d, s.Up)
+	case d.Choice == RunClone:
+		c.decided(id, RunClone, byPolicy, d, s.Up)
+		return rewrite.EnterClone
+	default:
+		f.Kept[byPolicy]++
+		c.decided(id, RunLocal, byPolicy, d, s.Up)
 	}
 	return c.local(id)
 }
+
+// Reasons of decisions, and in the report for calls that stayed.
+const (
+	byPolicy = "policy"
+	noClone  = "no clone"
+)
 
 // local lets a call run here and report its return. Where the module makes tail calls, a call around which another
 // one runs here does not report: waiting for its return would make a chain of tail calls grow the stack.
@@ -270,35 +286,60 @@ func (c *Controller) push(id uint32, fallback bool) {
 	})
 }
 
-// Unwind forgets the calls that ran here when one of the host's has ended with an error, which no leave reports.
-func (c *Controller) Unwind() { c.frames, c.handed = c.frames[:0], 0 }
+// Unwind forgets the calls that ran here when one of the host's has ended with an error, which no leave reports. A program
+// that exits has ended them all as it wanted to.
+func (c *Controller) Unwind(err error) {
+	var exit *wasi.ExitError
+	for errors.As(err, &exit) && len(c.frames) > 0 {
+		c.returned(&c.frames[len(c.frames)-1])
+		c.frames = c.frames[:len(c.frames)-1]
+	}
+	c.frames, c.handed, c.cut = c.frames[:0], 0, false
+}
+
+// Returned ends what is left of calls when one of the host's has returned: those that an exception has left report no
+// leave. What a lost clone had done, and its fallback has not repeated then, makes the run diverge.
+func (c *Controller) Returned() error {
+	c.frames, c.handed = c.frames[:0], 0
+	return c.settle()
+}
+
+// returned takes in the innermost call, which ran here.
+func (c *Controller) returned(f *frame) {
+	r := LocalRun{
+		Took: time.Since(f.start), Pure: f.inside == c.inside, HomeCalls: c.out.calls - f.calls, Bytes: c.out.bytes - f.bytes,
+	}
+	c.report.Functions[f.id].Device += r.Took
+	if f.fallback {
+		c.ran(trace.Replayed, f.id, r.Took)
+		return
+	}
+	if r.Pure {
+		r.Wrote, r.Looked = c.wrote(r.Took)
+	}
+	c.cfg.Policy.Left(f.id, r)
+	c.ran(trace.Local, f.id, r.Took)
+}
 
 // leave ends a call that ran here.
 func (c *Controller) leave(id uint32) error {
 	// A frame whose call was left by an exception stays above: it is dropped with this one.
 	for len(c.frames) > 0 {
-		top := c.frames[len(c.frames)-1]
-		took := time.Since(top.start)
-		r := LocalRun{Took: took, Pure: top.inside == c.inside, HomeCalls: c.out.calls - top.calls, Bytes: c.out.bytes - top.bytes}
-		if r.Pure && top.id == id && !top.fallback {
-			r.Wrote, r.Looked = c.wrote(took)
-		}
-		c.frames = c.frames[:len(c.frames)-1]
+		top := &c.frames[len(c.frames)-1]
 		if top.handed {
 			c.handed--
 		}
-		if top.id != id {
-			continue
+		mine, fallback := top.id == id, top.fallback
+		if mine {
+			c.returned(top)
 		}
-		c.report.Functions[id].Device += took
-		if top.fallback {
+		c.frames = c.frames[:len(c.frames)-1]
+		switch {
+		case mine && fallback:
 			return c.settle()
+		case mine:
+			return nil
 		}
-		c.cfg.Policy.Left(id, r)
-		if c.cfg.Events != nil {
-			c.emit(trace.Event{Kind: trace.Local, Function: name(c.proc.Manifest.Candidates[id]), Took: took})
-		}
-		return nil
 	}
 	return fmt.Errorf("BUG: candidate %d left, which was not entered", id)
 }
@@ -334,7 +375,7 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 	}
 	if failed {
 		f.Fallbacks[fb.reason]++
-		c.emit(trace.Event{Kind: trace.Fallback, Function: name(k), Offload: t.attempt.Offload, Took: took, Reason: fb.reason, Text: err.Error()})
+		t.emit(trace.Event{Kind: trace.Fallback, Took: took, Exec: t.exec, Reason: fb.reason, Text: err.Error(), HomeCalls: t.journal.Len(), Up: t.up, Down: t.down})
 		c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{Total: took})
 		c.replay.Begin(t.journal)
 		c.push(k.ID, true)
@@ -350,10 +391,7 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 		return err
 	}
 	f.Offloads++
-	c.emit(trace.Event{
-		Kind: trace.Offloaded, Function: name(k), Offload: t.attempt.Offload, Took: took, Exec: t.exec,
-		Up: t.up, Down: t.down, HomeCalls: t.homeCalls,
-	})
+	t.emit(trace.Event{Kind: trace.Offloaded, Took: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls})
 	c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{OK: true, Total: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls, Bytes: c.out.bytes - before})
 	if err != nil {
 		return err
@@ -373,18 +411,32 @@ func name(k rewrite.Candidate) string {
 // Finish ends the run that ended with err, and completes the report. A run that ended before it had repeated all
 // that a lost clone had done has diverged.
 func (c *Controller) Finish(err error) (Report, error) {
-	if !errors.Is(err, migrate.ErrDiverged) && !errors.Is(err, context.Canceled) {
+	if !errors.Is(err, migrate.ErrDiverged) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		if end := c.settle(); end != nil {
 			err = errors.Join(end, err)
 		}
 	}
 	c.ticks.stop()
+	r := c.Report()
+	c.ended(&r, err)
+	return r, err
+}
+
+// Idle tells that no code of the guest was to run for a while.
+func (c *Controller) Idle(d time.Duration) { c.idle += d }
+
+// Report says what the run has done so far, as long as the guest does not run.
+func (c *Controller) Report() Report {
+	c.note()
 	r := c.report
 	r.Wall = c.now() + r.Start
-	for _, f := range r.Functions {
+	r.Functions = slices.Clone(r.Functions)
+	for i := range r.Functions {
+		f := &r.Functions[i]
+		f.Kept, f.Fallbacks = maps.Clone(f.Kept), maps.Clone(f.Fallbacks)
 		r.Clone += f.Clone
 	}
-	r.Device = max(c.now()-c.inside, 0)
+	r.Device = max(c.now()-c.inside-c.idle, 0)
 	if total := r.Clone + r.Device; total > 0 {
 		r.Share = float64(r.Clone) / float64(total)
 	}
@@ -392,9 +444,7 @@ func (c *Controller) Finish(err error) (Report, error) {
 		t := c.cfg.Cloud.totals()
 		r.LinkUp, r.LinkDown, r.Resumed = t.up, t.down, t.resumed
 	}
-	c.note()
-	r.Overhead = c.report.Overhead
-	return r, err
+	return r
 }
 
 // note takes the memory that offloading needs now into the report's maximum.

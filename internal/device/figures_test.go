@@ -130,6 +130,19 @@ func TestPromises(t *testing.T) {
 	if !a.Promises(s) {
 		t.Error("promises nothing on a near link")
 	}
+	for _, c := range []struct {
+		name         string
+		ready, guest time.Duration
+		want         bool
+	}{
+		{"ready_in_time", 500 * ms, 1100 * ms, true}, {"worth_waiting", 300 * ms, 200 * ms, true},
+		{"too_late", 500 * ms, 400 * ms, false}, {"never_seen", 0, 60 * ms, true},
+	} {
+		if a.Ready, a.Guest = c.ready, c.guest; a.Promises(s) != c.want {
+			t.Errorf("%s: got %v", c.name, !c.want)
+		}
+	}
+	a.Ready, a.Guest = 0, 0
 	a.Ignore(1)
 	a.Ignore(2)
 	if a.Promises(s) {

@@ -205,7 +205,7 @@ func notes() []lie {
 		note("no_clock", "work", "read as a note", readIn, wasi.Response{}),
 		note("close", "work", "close as a note", wasi.Request{Op: wasi.OpClose, Handle: hDir}, wasi.Response{}),
 		note("output", "work", "output as a note", wasi.Request{Op: wasi.OpOutput, Handle: hOut}, wasi.Response{}),
-		note("host", "mixed", "op 128 as a note", wasi.Request{Op: migrate.OpHost}, wasi.Response{}),
+		note("host", "mixed", "host-call as a note", wasi.Request{Op: migrate.OpHost}, wasi.Response{}),
 		note("unreachable", "pure", "clock-time is out of the candidate's reach", now, wasi.Response{Value: 2000}),
 		note("sleep", "work", "sleep is out of the candidate's reach", wasi.Request{Op: wasi.OpSleep}, wasi.Response{}),
 		note("backwards", "work", "clock 1 goes from 1000 back to 999", now, wasi.Response{Value: 999}),

@@ -7,6 +7,7 @@ import (
 
 	"github.com/clonecloud/clonecloud/internal/delta"
 	"github.com/clonecloud/clonecloud/internal/linmem"
+	"github.com/clonecloud/clonecloud/internal/trace"
 )
 
 // Looking for pages that were written takes time, with some trackers much: what it takes may be this share of the run.
@@ -100,5 +101,9 @@ func (c *Controller) await(ctx context.Context, id uint32) *conn {
 	n := c.cfg.Cloud.await(ctx, wait, informed)
 	took := time.Since(begin)
 	c.inside += took
+	c.cut = ctx.Err() != nil
+	if c.cfg.Events != nil {
+		c.emit(trace.Event{Kind: trace.Waited, Function: name(c.proc.Manifest.Candidates[id]), Took: took, Final: n == nil})
+	}
 	return n
 }

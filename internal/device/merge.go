@@ -10,6 +10,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
@@ -25,6 +26,7 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 		return distrust("it made %d calls where %d arrived", m.Calls, t.calls)
 	}
 	t.exec = time.Duration(min(m.ExecNanos, uint64(time.Since(t.start))))
+	t.emit(trace.Event{Kind: trace.Back, Exec: t.exec})
 	if m.Outcome == wire.OutcomeHandedBack {
 		return &refusal{handedBack, m.Detail}
 	}
@@ -59,7 +61,9 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 		return distrust("%w", err)
 	}
 	t.down, t.pagesDown = staged.Bytes, uint64(staged.Len())
-	t.transfer += time.Since(begin)
+	arrived := time.Now()
+	t.transfer += arrived.Sub(begin)
+	t.emit(trace.Event{Kind: trace.Received, Took: arrived.Sub(begin), Pages: t.pagesDown, Down: t.down})
 	begin = time.Now()
 	if err := c.proc.Grow(&m.Image); err != nil {
 		return &refusal{"memory", err.Error()}
@@ -68,6 +72,7 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 		return err
 	}
 	t.merge = time.Since(begin)
+	t.emit(trace.Event{Kind: trace.Merge, Took: t.merge, Pages: t.pagesDown, Down: t.down})
 	// What is left of the trip when all else is taken away was spent on the link.
 	link := time.Since(t.start) - t.exec - t.capture - t.merge - t.serving - t.waiting() - c.conn.end.LeastRTT()
 	c.cfg.Cloud.measured(t.up+t.down, link)

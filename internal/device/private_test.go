@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/clonecloud/clonecloud/internal/device"
+	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/runner"
 	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wasi"
@@ -135,9 +136,13 @@ func load(t *testing.T, c *lie, env ...string) (*runner.Instance, *outcome) {
 	o := &outcome{}
 	cfg := runner.Config{
 		Module: guestWasm, Engine: eng, Args: []string{"guest"}, Env: env, Local: local.Config{VirtualClock: true},
-		Hosts:  map[string]map[string]func(context.Context, []uint64) error{"host": {"mul": func(context.Context, []uint64) error { return nil }}},
-		Log:    func(f string, a ...any) { o.log = append(o.log, fmt.Sprintf(f, a...)) },
-		Events: func(e trace.Event) { o.trace = append(o.trace, e.String()) },
+		Hosts: migrate.Hosts{"host": {"mul": {Call: func(context.Context, *migrate.HostCall) error { return nil }}}},
+		Log:   func(f string, a ...any) { o.log = append(o.log, fmt.Sprintf(f, a...)) },
+		Events: func(e trace.Event) {
+			if e.Kind != trace.End && !e.Fine() {
+				o.trace = append(o.trace, e.String())
+			}
+		},
 	}
 	stop := c.connect(t.Context(), &cfg)
 	t.Cleanup(stop)
@@ -210,7 +215,7 @@ func TestPrivateUnknown(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg := runner.Config{Module: guestWasm, Engine: eng, Private: device.Private{Dirs: []string{"/dri"}},
-		Hosts: map[string]map[string]func(context.Context, []uint64) error{"host": {"mul": func(context.Context, []uint64) error { return nil }}}}
+		Hosts: migrate.Hosts{"host": {"mul": {Call: func(context.Context, *migrate.HostCall) error { return nil }}}}}
 	if _, err := runner.Run(t.Context(), cfg); !errors.Is(err, device.ErrPrivate) || !strings.Contains(err.Error(), `"/dri"`) {
 		t.Errorf("error %v", err)
 	}

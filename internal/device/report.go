@@ -17,7 +17,7 @@ type Report struct {
 	CanonicalNaN bool   `json:"canonical_nan"`
 	Tracker      string `json:"tracker,omitempty"`
 
-	Wall     time.Duration `json:"wall_ns"`   // of the whole run, start-up included
+	Wall     time.Duration `json:"wall_ns"`   // of the whole run, start-up and time between calls included
 	Start    time.Duration `json:"start_ns"`  // until the guest's first instruction
 	Device   time.Duration `json:"device_ns"` // guest time on the device, its host calls included
 	Clone    time.Duration `json:"clone_ns"`  // guest time on the clone, without waiting for the device

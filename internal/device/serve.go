@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/migrate"
+	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
@@ -140,12 +142,16 @@ func (t *trip) homeCall(ctx context.Context, m *wire.HomeCall) error {
 		t.turn = min(t.turn, time.Since(t.answered))
 	}
 	t.homeCalls++
+	begin := time.Now()
 	response, err := t.carryOut(ctx, &req)
 	if err != nil {
 		return err
 	}
 	t.answered = time.Now()
-	if what := t.c.out.name(&req); what != "" {
+	t.emit(trace.Event{Kind: trace.HomeCall, Op: req.Op.String(), Down: uint64(len(m.Request)), Up: uint64(len(response)), Took: t.answered.Sub(begin)})
+	if req.Op == migrate.OpHost {
+		t.c.cfg.Audit("%s: host function %s for the clone, %d bytes", name(t.cand), peer.Printable(req.Path+"."+req.Path2), len(response))
+	} else if what := t.c.out.name(&req); what != "" {
 		t.c.cfg.Audit("%s: %v of %q for the clone, %d bytes", name(t.cand), req.Op, what, len(response))
 	}
 	if !t.c.mayUpload(uint64(len(response))) {
@@ -167,7 +173,7 @@ func (t *trip) carryOut(ctx context.Context, req *wasi.Request) ([]byte, error) 
 	err := wasi.Serve(ctx, t.c.out, req, &resp)
 	t.serving += time.Since(begin)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errGuest, err)
+		return nil, &guestError{err}
 	}
 	response := resp.AppendTo(nil)
 	return response, t.record(req, &resp, response)
@@ -196,6 +202,7 @@ func (t *trip) write(ctx context.Context, m *wire.Output) error {
 	if t.output += uint64(len(m.Data)); t.output > t.c.cfg.Limits.Output {
 		return distrust("more than %d bytes of output", t.c.cfg.Limits.Output)
 	}
+	begin := time.Now()
 	response, err := t.carryOut(ctx, req)
 	if err != nil {
 		return err
@@ -204,6 +211,7 @@ func (t *trip) write(ctx context.Context, m *wire.Output) error {
 	if err := resp.Decode(response); err != nil {
 		return err
 	}
+	t.emit(trace.Event{Kind: trace.Output, Down: min(resp.N, uint64(len(m.Data))), Took: time.Since(begin)})
 	if resp.Errno != 0 || resp.N != uint64(len(m.Data)) {
 		// The clone went on as if it had succeeded: what it did since never happened.
 		return fmt.Errorf("%w: %d of %d bytes, %v", errOutput, resp.N, len(m.Data), resp.Errno)
@@ -229,5 +237,6 @@ func (t *trip) note(m *wire.Note) error {
 	if err := t.believable(&req, &resp); err != nil {
 		return err
 	}
+	t.emit(trace.Event{Kind: trace.Note, Op: req.Op.String()})
 	return t.record(&req, &resp, m.Response)
 }

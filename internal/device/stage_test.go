@@ -264,10 +264,10 @@ func play(t testing.TB, c *lie) *outcome {
 	cfg := runner.Config{
 		Module: guestWasm, Engine: eng, Args: []string{"guest", "arg"}, Env: []string{"HOME=/"},
 		Local: local.Config{Stdin: in, Stdout: &stdout, VirtualClock: true, Mounts: []local.Mount{{FS: tree, Guest: "/dir"}}},
-		Hosts: migrate.Hosts{"host": {"mul": func(_ context.Context, stack []uint64) error {
-			stack[0] = uint64(uint32(stack[0]) * uint32(stack[1]))
+		Hosts: migrate.Hosts{"host": {"mul": {Call: func(_ context.Context, c *migrate.HostCall) error {
+			c.Results[0] = uint64(uint32(c.Params[0]) * uint32(c.Params[1]))
 			return nil
-		}}},
+		}}}},
 		Log:    func(f string, a ...any) { o.log = append(o.log, fmt.Sprintf(f, a...)) },
 		Events: func(e trace.Event) { o.trace = append(o.trace, e.String()) },
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
+	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
@@ -96,13 +97,14 @@ func (t *trip) fail(ctx context.Context, err error) error {
 		}
 	}
 	var refused *refusal
+	var guest *guestError
 	switch {
 	case ctx.Err() != nil:
 		cancel(wire.CancelStopped)
 		return context.Cause(ctx)
-	case errors.Is(err, errGuest):
+	case errors.As(err, &guest):
 		cancel(wire.CancelStopped)
-		return err
+		return guest.err // as it would be without a clone
 	case errors.Is(err, errDistrust), errors.Is(err, wire.ErrProtocol):
 		c.cfg.Cloud.drop(c.conn, err)
 		return &fallback{"distrust", err}
@@ -144,9 +146,14 @@ type refusal struct{ word, text string }
 
 func (r *refusal) Error() string { return peer.Printable(r.text) }
 
+// guestError is an error of a host function's, which ends the guest.
+type guestError struct{ err error }
+
+func (g *guestError) Error() string { return g.err.Error() }
+func (g *guestError) Unwrap() error { return g.err }
+
 var (
 	errOutput = errors.New("writing the program's output failed")
-	errGuest  = errors.New("host function failed")
 	errSilent = errors.New("the clone is silent")
 )
 
@@ -192,6 +199,7 @@ func (t *trip) depart(ctx context.Context, args []uint64) error {
 		return err
 	}
 	t.capture = time.Since(begin)
+	t.emit(trace.Event{Kind: trace.Depart, Took: t.capture, Pages: uint64(c.pending.Len()), Up: uint64(c.pending.Len()) * delta.PageSize})
 	if !c.mayUpload(uint64(c.pending.Len())*delta.PageSize + uint64(len(img.WASI))) {
 		return errUpload // before any of it has left
 	}
@@ -211,6 +219,9 @@ func (t *trip) depart(ctx context.Context, args []uint64) error {
 	if err == nil && c.proc.Mem != nil {
 		c.shadow.Update(c.proc.Mem.Bytes(), c.pending.All())
 	}
+	if err == nil {
+		t.emit(trace.Event{Kind: trace.Sent, Took: t.transfer, Pages: t.pagesUp, Up: t.up})
+	}
 	return err
 }
 
@@ -220,6 +231,7 @@ const syncPatience = 2 * time.Second
 // sync asks the clone where it stands after a failed attempt.
 func (t *trip) sync(ctx context.Context) error {
 	c := t.c
+	begin := time.Now()
 	if err := t.send(ctx)(&wire.Sync{}); err != nil {
 		return err
 	}
@@ -245,12 +257,15 @@ func (t *trip) sync(ctx context.Context) error {
 			return distrust("it stands at state %x, which it never confirmed", s.State[:4])
 		}
 		limit := uint32(c.proc.MemBytes() / delta.PageSize)
+		var written uint64
 		for _, r := range s.Written {
 			if r.First+r.Count < r.First || r.First+r.Count > limit {
 				return distrust("it wrote pages beyond the memory")
 			}
 			c.pending.AddRange(r.First, r.First+r.Count)
+			written += uint64(r.Count)
 		}
+		t.emit(trace.Event{Kind: trace.Synced, Took: time.Since(begin), Pages: written})
 		c.resync = false
 		return nil
 	}

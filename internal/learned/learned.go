@@ -50,7 +50,8 @@ type Figures struct {
 	Used      time.Time     `json:"used"`
 	Runs      int           `json:"runs"`
 	Wall      Mean          `json:"wall"`            // of a whole run, in nanoseconds
-	Ready     time.Duration `json:"ready,omitempty"` // from the start of a run until a clone was ready, 0: not known
+	Guest     Mean          `json:"guest"`           // from the program's first instruction to its end
+	Ready     time.Duration `json:"ready,omitempty"` // from its first instruction until a clone was ready, 0: not known
 	Functions []Function    `json:"functions"`
 }
 
@@ -135,7 +136,7 @@ func (s Store) read(k Key) *file {
 
 // sound tells whether the figures can be reckoned with.
 func (f *Figures) sound() bool {
-	means := []Mean{f.Wall}
+	means := []Mean{f.Wall, f.Guest}
 	for _, fn := range f.Functions {
 		if fn.Failures < 0 {
 			return false

@@ -117,6 +117,7 @@ func (e *Endpoint) broken(a *attached, err error) {
 	if e.ending {
 		return // the other side has taken its leave
 	}
+	e.linkLost(err)
 	e.links++
 	links := e.links
 	e.grace = keepVigil(e.cfg.Grace, func() {
@@ -279,6 +280,7 @@ func (e *Endpoint) next(a *attached) []byte {
 	}
 	a.wrote = time.Now()
 	e.bytes.Sent += uint64(len(f))
+	e.cfg.frame(SawSent, f)
 	if h, err := wire.ParseHeader(f); err == nil {
 		a.sent = max(a.sent, h.Seq)
 	}
@@ -379,6 +381,7 @@ func (e *Endpoint) take(a *attached, f []byte) error {
 	}
 	a.heard = time.Now()
 	e.bytes.Received += uint64(len(f))
+	e.cfg.frame(SawReceived, f)
 	if e.session.Acked() != before {
 		e.acknowledged()
 	}

@@ -16,7 +16,7 @@ func Dial(ctx context.Context, dial link.Dialer, hello wire.Hello, cfg Config) (
 	e := newEndpoint(cfg)
 	try, stop := context.WithTimeout(ctx, e.cfg.Greeting)
 	defer stop()
-	g, err := greet(try, dial, &hello, 0)
+	g, err := greet(try, dial, &hello, 0, &e.cfg)
 	if err != nil {
 		e.over()
 		return nil, nil, err
@@ -101,7 +101,7 @@ type greeting struct {
 }
 
 // greet dials and says hello.
-func greet(ctx context.Context, dial link.Dialer, hello *wire.Hello, ack uint64) (*greeting, error) {
+func greet(ctx context.Context, dial link.Dialer, hello *wire.Hello, ack uint64, cfg *Config) (*greeting, error) {
 	f, err := wire.Encode(0, ack, hello)
 	if err != nil {
 		return nil, fmt.Errorf("greet: %w", err)
@@ -111,18 +111,19 @@ func greet(ctx context.Context, dial link.Dialer, hello *wire.Hello, ack uint64)
 		return nil, fmt.Errorf("connect: %w", err)
 	}
 	g := &greeting{link: l}
-	if err := g.exchange(ctx, f); err != nil {
+	if err := g.exchange(ctx, f, cfg); err != nil {
 		l.Close()
 		return nil, err
 	}
 	return g, nil
 }
 
-func (g *greeting) exchange(ctx context.Context, hello []byte) error {
+func (g *greeting) exchange(ctx context.Context, hello []byte, cfg *Config) error {
 	start := time.Now()
 	if err := g.link.Send(ctx, hello); err != nil {
 		return fmt.Errorf("greet: %w", err)
 	}
+	cfg.frame(SawSent, hello)
 	f, err := g.link.Recv(ctx)
 	if err != nil {
 		return fmt.Errorf("await welcome: %w", err)
@@ -132,6 +133,7 @@ func (g *greeting) exchange(ctx context.Context, hello []byte) error {
 	if err != nil {
 		return fmt.Errorf("await welcome: %w", err)
 	}
+	cfg.frame(SawReceived, f)
 	switch m := m.(type) {
 	case *wire.Welcome:
 		g.welcome, g.ack = m, h.Ack
@@ -187,7 +189,7 @@ func (e *Endpoint) goOn(dial link.Dialer, hello *wire.Hello, patience time.Durat
 	e.mu.Lock()
 	ack := e.session.Received()
 	e.mu.Unlock()
-	g, err := greet(ctx, dial, hello, ack)
+	g, err := greet(ctx, dial, hello, ack, &e.cfg)
 	if err != nil {
 		return err
 	}
@@ -215,6 +217,7 @@ func (e *Endpoint) resume(l link.Link, ack uint64, hello ...[]byte) error {
 		}
 		e.resumed++
 		e.acknowledged()
+		e.linkBack()
 		return again, nil
 	}, hello...)
 }

@@ -38,6 +38,9 @@ type Config struct {
 	Greeting time.Duration
 	// Session bounds what is kept for sending again.
 	Session wire.SessionConfig
+	// Watch is told of each frame and of what becomes of the links; nil: nobody is. Several goroutines may call it, which
+	// hold locks: it must be quick and must not use the endpoint.
+	Watch func(Sight)
 }
 
 func (c Config) withDefaults() Config {
@@ -116,6 +119,7 @@ type Endpoint struct {
 	least     time.Duration           // guarded by mu; the shortest
 	links     int                     // guarded by mu; counts changes of current
 	grace     *vigil                  // guarded by mu; runs between links
+	lost      time.Time               // guarded by mu; when the last link failed
 	rate      rate                    // guarded by mu
 	greeted   chan struct{}           // closed when welcome is there; nil: the conversation began with it
 	welcome   *wire.Welcome           // guarded by mu until greeted is closed; on a node, what it said

@@ -34,6 +34,12 @@ func welcome(h *wire.Hello) (*wire.Welcome, error) {
 // connect begins a conversation, with another session if the first greeting fails.
 func connect(t testing.TB, net *link.Network, cfg peer.Config) *pair {
 	t.Helper()
+	return connectTo(t, net, cfg, cfg)
+}
+
+// connectTo is connect with another configuration for the device.
+func connectTo(t testing.TB, net *link.Network, cfg, here peer.Config) *pair {
+	t.Helper()
 	p := &pair{net: net, release: make(chan struct{})}
 	type begun struct {
 		session wire.Token
@@ -51,7 +57,7 @@ func connect(t testing.TB, net *link.Network, cfg peer.Config) *pair {
 	hello := wire.Hello{Version: wire.Version}
 	for n := byte(1); p.device == nil; n++ {
 		hello.Session = wire.Token{n}
-		d, w, err := peer.Dial(t.Context(), dial, hello, cfg)
+		d, w, err := peer.Dial(t.Context(), dial, hello, here)
 		if err != nil {
 			if n == 20 {
 				t.Fatal(err)

@@ -1,18 +1,38 @@
 // Package trace has the events of a run: what was decided, what moved, what came of it. The device's side makes them; a
 // person reads them as lines, programs as the records of a trace file.
+//
+// # The file
+//
+// A trace file is text, one JSON object in a line. The first is the Header, {"format":"clonecloud trace","version":1,...};
+// each other one is an Event. Lines stand in the order in which events were told of, which is that of at_ns but for what
+// several goroutines tell at once. A reader ignores fields and passes over kinds that it does not know. A run that
+// was killed leaves a last line that is cut short; a file without an event of kind end is of such a run.
+//
+// Nothing in a trace is of the program's data: no argument, no variable, no name and no content of a file. Names of functions
+// are, as the module gives them; and so are the texts of errors.
+//
+// A Writer bounds the file. The first SameEvents events of the same kind, function, choice, reason and operation stand in
+// it one by one, and MostEvents in all; what comes after them is counted, and told in events with a count, one for
+// each period and each such group. A period is a second, or 1/64 of the run's time so far if that is more. So a file has
+// some 50 MB at most in single events, and for each group a line a second for a minute, then fewer: some 500 in a day.
 package trace
 
-import (
-	"fmt"
-	"strings"
-	"time"
-)
+import "time"
 
 // Kind says what an event is about.
 type Kind string
 
-// The kinds. Which fields of an Event a kind uses is said here; At, and Text for words, any may have.
+// The kinds. Which fields of an Event a kind uses is said here; At any has. Took always ends with At. Up is what went
+// to the clone and Down what came from it, in bytes; of function and offload where they are given.
 const (
+	// Begin: the guest is about to run. Module, Text for the engine and architecture, Args, Took for the start-up.
+	Begin Kind = "begin"
+	// End: the run is over after Took in all. Reason in a word (returned, exit, trap, exception, stopped, diverged or failed) and
+	// Text for how it ended; Here for the guest's time on the device, Exec for that on clones; Up, Down for all frames.
+	End Kind = "end"
+
+	// Connected: a conversation with the node has begun, Took after dialing; RTT.
+	Connected Kind = "connected"
 	// Upload: Done of Total bytes of the module have been handed to the link.
 	Upload Kind = "upload"
 	// Prepare: the node has the module and makes its code ready.
@@ -21,22 +41,56 @@ const (
 	Ready Kind = "ready"
 	// Lost: there is no clone until another is ready, or none any more (Final); Text says why.
 	Lost Kind = "lost"
-	// Decide: the policy was asked at the entry of Function. Choice, EstLocal and EstClone (0: not known), Up (bytes that
+	// LinkLost: the link of a conversation failed, which goes on if it is back in time; Text says why, RTT and Rate what the
+	// link was worth.
+	LinkLost Kind = "link-lost"
+	// LinkBack: the conversation goes on over another link, Took after the loss; RTT and Rate.
+	LinkBack Kind = "link-back"
+	// FrameSent and FrameReceived: a frame of the type Op with Up or Down bytes, before compression.
+	FrameSent     Kind = "frame-sent"
+	FrameReceived Kind = "frame-received"
+
+	// Decide: where a call of Function runs: Choice, Reason in a word, EstLocal and EstClone (0: not known), Up (bytes that
 	// would go).
 	Decide Kind = "decide"
+	// Waited: a call of Function waited for Took until a clone was ready, or in vain (Final).
+	Waited Kind = "waited"
 	// Local: a call of Function that ran here returned after Took.
 	Local Kind = "local"
+
+	// Synced: the clone said, after a failed attempt, where it stands; Took, Pages that it has written since.
+	Synced Kind = "synced"
+	// Depart: the process was captured for an offload of Function, in Took: Pages, Up for their bytes.
+	Depart Kind = "depart"
+	// Sent: it was handed to the link, in Took: Up bytes, as encoded.
+	Sent Kind = "sent"
+	// HomeCall: the device carried out the operation Op for the clone, in Took; Down and Up are request and answer.
+	HomeCall Kind = "home-call"
+	// Output: the device wrote Down bytes for the clone, in Took.
+	Output Kind = "output"
+	// Note: the clone carried out Op itself and said so.
+	Note Kind = "note"
+	// Back: the clone has ended the call, which ran for Exec there.
+	Back Kind = "back"
+	// Received: what it sends back is here, Took after its word that it ended: Pages, Down bytes.
+	Received Kind = "received"
+	// Merge: that was merged, in Took: Pages, Down bytes.
+	Merge Kind = "merge"
 	// Offloaded: an offload of Function is merged. Took in all, Exec on the clone, Up and Down in bytes, HomeCalls.
 	Offloaded Kind = "offloaded"
-	// Fallback: an offload of Function was given up after Took and runs here; Text says why, Reason in a word.
+	// Fallback: an offload of Function was given up after Took and runs here; Text says why, Reason in a word; HomeCalls, with
+	// output and notes, that the run here is answered from the journal.
 	Fallback Kind = "fallback"
+	// Replayed: the run here in place of an offload of Function returned after Took.
+	Replayed Kind = "replayed"
 	// Stay: nothing leaves the device from here on; Text says why.
 	Stay Kind = "stay"
 	// Forgot: HomeCalls calls of clones had no effect and were not repeated by the run here.
 	Forgot Kind = "forgot"
 )
 
-// Event is one thing that happened in a run. Fields that a kind does not use are zero. Times are in nanoseconds in JSON.
+// Event is one thing that happened in a run, or many of a kind. Fields that a kind does not use are zero. Times are in
+// nanoseconds in JSON.
 type Event struct {
 	At       time.Duration `json:"at_ns"` // since the run began
 	Kind     Kind          `json:"kind"`
@@ -44,22 +98,47 @@ type Event struct {
 	Offload  uint64        `json:"offload,omitempty"` // counts from 1
 	Choice   string        `json:"choice,omitempty"`  // local, clone or disarm
 	Reason   string        `json:"reason,omitempty"`
+	Op       string        `json:"op,omitempty"`
 	Text     string        `json:"text,omitempty"`
 	Final    bool          `json:"final,omitempty"`
+	Module   string        `json:"module,omitempty"` // its SHA-256
+	Args     int           `json:"args,omitempty"`   // how many
 
 	EstLocal  time.Duration `json:"est_local_ns,omitempty"`
 	EstClone  time.Duration `json:"est_clone_ns,omitempty"`
 	Took      time.Duration `json:"took_ns,omitempty"`
 	Exec      time.Duration `json:"exec_ns,omitempty"`
+	Here      time.Duration `json:"here_ns,omitempty"`
+	RTT       time.Duration `json:"rtt_ns,omitempty"`
+	Rate      float64       `json:"rate,omitempty"` // bytes per second
 	Up        uint64        `json:"up,omitempty"`
 	Down      uint64        `json:"down,omitempty"`
+	Pages     uint64        `json:"pages,omitempty"`
 	HomeCalls int           `json:"home_calls,omitempty"`
 	Done      uint64        `json:"done,omitempty"`
 	Total     uint64        `json:"total,omitempty"`
+
+	// Count, if not 0, says that so many events are told of in this one, which happened from From to At: times and amounts
+	// are their sums, and Offload is that of none.
+	Count int           `json:"count,omitempty"`
+	From  time.Duration `json:"from_ns,omitempty"`
 }
 
-// Sink takes events. Any goroutine of a run may call it, several at once; it should return soon, and keep nothing of
-// the run waiting. A nil Sink is one that nobody listens to.
+// Number is how many events are told of in this one.
+func (e *Event) Number() int { return max(e.Count, 1) }
+
+// Fine tells whether the event is of the inner workings, of which there are many: frames, and what goes on inside an
+// offload whose end another event tells of.
+func (e *Event) Fine() bool {
+	switch e.Kind {
+	case FrameSent, FrameReceived, HomeCall, Output, Note, Depart, Sent, Back, Received, Merge, Synced, Connected:
+		return true
+	}
+	return false
+}
+
+// Sink takes events. Any goroutine of a run may call it, several at once, and some hold locks of the run: it returns soon,
+// and uses nothing of the run. A nil Sink is one that nobody listens to.
 type Sink func(Event)
 
 // Emit hands an event to the sink, if there is one.
@@ -69,39 +148,23 @@ func (s Sink) Emit(e Event) {
 	}
 }
 
-// String is the event in one line, for people.
-func (e Event) String() string {
-	var b strings.Builder
-	if e.Function != "" {
-		b.WriteString(e.Function + ": ")
-	}
-	us := func(d time.Duration) time.Duration { return d.Round(time.Microsecond) }
-	switch e.Kind {
-	case Decide:
-		b.WriteString(e.Choice)
-		if e.EstLocal > 0 || e.EstClone > 0 {
-			fmt.Fprintf(&b, ", since here takes about %v and the clone about %v", us(e.EstLocal), us(e.EstClone))
+// Tee returns a sink that hands events to all of the sinks that are not nil, in their order; nil if all are.
+func Tee(sinks ...Sink) Sink {
+	var to []Sink
+	for _, s := range sinks {
+		if s != nil {
+			to = append(to, s)
 		}
-	case Local:
-		fmt.Fprintf(&b, "ran here in %v", us(e.Took))
-	case Offloaded:
-		fmt.Fprintf(&b, "offloaded in %v, %v of it running, %d bytes up, %d down, %d home calls", us(e.Took), us(e.Exec), e.Up, e.Down, e.HomeCalls)
-	case Fallback:
-		fmt.Fprintf(&b, "fell back after %v: %s", us(e.Took), e.Text)
-	case Stay:
-		b.WriteString("nothing leaves the device from here on: " + e.Text)
-	case Forgot:
-		fmt.Fprintf(&b, "forgot %d calls of clones that had no effect and were not repeated", e.HomeCalls)
-	case Upload:
-		fmt.Fprintf(&b, "module: %d of %d bytes uploaded", e.Done, e.Total)
-	case Prepare:
-		b.WriteString("the node makes the program's code ready")
-	case Ready:
-		b.WriteString("a clone is ready: " + e.Text)
-	case Lost:
-		b.WriteString("no clone: " + e.Text)
-	default:
-		b.WriteString(string(e.Kind) + " " + e.Text)
 	}
-	return b.String()
+	switch len(to) {
+	case 0:
+		return nil
+	case 1:
+		return to[0]
+	}
+	return func(e Event) {
+		for _, s := range to {
+			s(e)
+		}
+	}
 }
