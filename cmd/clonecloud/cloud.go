@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,20 +21,11 @@ func newCloudCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "cloud",
 		Short: "Name the clouds that run may use, and ask how they are",
-		Args:  exactly(0, "it takes a command"),
+		Args:  group,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newCloudAddCommand(), newCloudListCommand(), newCloudRemoveCommand(), newCloudStatusCommand())
 	return cmd
-}
-
-// configDir is where this user's settings stand.
-func configDir() (string, error) {
-	dir, err := os.UserConfigDir()
-	if err != nil {
-		return "", fmt.Errorf("find the folder for settings: %w", err)
-	}
-	return filepath.Join(dir, "clonecloud"), nil
 }
 
 func clouds() (clonecloud.Clouds, error) {
@@ -59,7 +49,7 @@ func address(text string, stdin io.Reader) (string, error) {
 	case strings.HasPrefix(text, "file://"):
 		f, err := os.Open(strings.TrimPrefix(text, "file://"))
 		if err != nil {
-			return "", err
+			return "", fmt.Errorf("read the address: %w", err)
 		}
 		defer f.Close()
 		return read(f)
@@ -67,7 +57,7 @@ func address(text string, stdin io.Reader) (string, error) {
 		name := strings.TrimPrefix(text, "env://")
 		v := strings.TrimSpace(os.Getenv(name))
 		if v == "" {
-			return "", fmt.Errorf("variable %s is not set", name)
+			return "", fmt.Errorf("variable %s, which is to hold the address, is not set", name)
 		}
 		return v, nil
 	}
@@ -91,8 +81,8 @@ func knownDir() string {
 	return filepath.Join(cache, "clonecloud", "known")
 }
 
-// openCloud finds the cloud that --cloud names: one that was added, or an address.
-func openCloud(cmd *cobra.Command, name string) (clonecloud.Cloud, error) {
+// openCloud finds the cloud that a flag names: one that was added, or an address.
+func openCloud(cmd *cobra.Command, flag, name string) (clonecloud.Cloud, error) {
 	text := name
 	if !strings.Contains(name, "://") {
 		c, err := clouds()
@@ -100,20 +90,33 @@ func openCloud(cmd *cobra.Command, name string) (clonecloud.Cloud, error) {
 			return nil, err
 		}
 		if text, err = c.Address(name); errors.Is(err, clonecloud.ErrNoCloud) {
-			return nil, usageError{cmd, fmt.Sprintf("no cloud %q: there is local, and what `clonecloud cloud add` has named", name)}
+			return nil, usageError{cmd, fmt.Sprintf("%s %q: no such cloud: there are %s; clonecloud cloud add names one", flag, name,
+				strings.Join(append([]string{"local"}, cloudNames()...), ", "))}
 		} else if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", flag, err)
 		}
 	}
 	text, err := address(text, cmd.InOrStdin())
 	if err != nil {
-		return nil, fmt.Errorf("cloud %q: %w", name, err)
+		return nil, fmt.Errorf("%s %s: %w", flag, name, err)
 	}
 	cfg, err := remoteConfig(text)
 	if err != nil {
 		return nil, err
 	}
-	return clonecloud.NewRemoteCloud(cfg)
+	c, err := clonecloud.NewRemoteCloud(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", flag, badAddress(err))
+	}
+	return c, nil
+}
+
+// badAddress says what an address is, without the one that is wrong: it may hold a secret all the same.
+func badAddress(err error) error {
+	if errors.Is(err, clonecloud.ErrAddress) {
+		return fmt.Errorf("%w: clonecloud://HOST:PORT/?token=... is wanted, as a node prints it at its start", err)
+	}
+	return err
 }
 
 // askPatience is how long a node has to say how it is.
@@ -146,14 +149,14 @@ The node is asked how it is; one that does not answer is added all the same.`,
 func runCloudAdd(cmd *cobra.Command, name, text string) error {
 	addr, err := address(text, cmd.InOrStdin())
 	if err != nil {
-		return err
+		return fmt.Errorf("cloud %s: %w", name, err)
 	}
 	c, err := clouds()
 	if err != nil {
 		return err
 	}
 	if err := c.Add(name, addr); err != nil {
-		return err
+		return fmt.Errorf("cloud %s: %w", name, badAddress(err))
 	}
 	s, err := query(cmd.Context(), addr)
 	if err != nil {
@@ -172,7 +175,7 @@ func newCloudListCommand() *cobra.Command {
 		Args:  exactly(0, "it takes no arguments"),
 		RunE:  func(cmd *cobra.Command, _ []string) error { return runCloudList(cmd, asJSON) },
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	addJSON(cmd, &asJSON)
 	return cmd
 }
 
@@ -215,28 +218,53 @@ func runCloudList(cmd *cobra.Command, asJSON bool) error {
 	return err
 }
 
-func writeJSON(w io.Writer, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
+func newCloudRemoveCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "remove NAME",
+		Short:             "Forget the name of a cloud, its address, and what runs have learned of it",
+		Args:              exactly(1, "name a cloud"),
+		RunE:              func(_ *cobra.Command, args []string) error { return runCloudRemove(args[0]) },
+		ValidArgsFunction: completeClouds(1),
+	}
+}
+
+func runCloudRemove(name string) error {
+	c, err := clouds()
 	if err != nil {
 		return err
 	}
-	_, err = w.Write(append(b, '\n'))
-	return err
+	addr, _ := c.Address(name) // "": a file that cannot be read can be removed all the same
+	if err := c.Remove(name); err != nil {
+		return noCloud(name, err)
+	}
+	if addr == "" || knownDir() == "" {
+		return nil
+	}
+	list, err := c.List()
+	if err != nil {
+		return err
+	}
+	for _, n := range list {
+		if other, err := c.Address(n.Name); err == nil && other == addr {
+			return nil // the node has another name, under which it stays known
+		}
+	}
+	return clonecloud.ForgetCloud(addr, knownDir())
 }
 
-func newCloudRemoveCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "remove NAME",
-		Short: "Forget the name of a cloud, and its address",
-		Args:  exactly(1, "name a cloud"),
-		RunE: func(_ *cobra.Command, args []string) error {
-			c, err := clouds()
-			if err != nil {
-				return err
-			}
-			return c.Remove(args[0])
-		},
+// noCloud adds to the error of a cloud that is not there which ones are.
+func noCloud(name string, err error) error {
+	if !errors.Is(err, clonecloud.ErrNoCloud) {
+		return err
 	}
+	names := cloudNames()
+	if near := nearest(name, names); near != "" {
+		return fmt.Errorf("%w; do you mean %s?", err, near)
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("%w: none has a name yet; clonecloud cloud add gives one", err)
+	}
+	return fmt.Errorf("%w: there are %s", err, strings.Join(names, ", "))
 }
 
 func newCloudStatusCommand() *cobra.Command {
@@ -246,8 +274,10 @@ func newCloudStatusCommand() *cobra.Command {
 		Short: "Ask clouds how they are: all that have names, or those given",
 		Args:  cobra.ArbitraryArgs,
 		RunE:  func(cmd *cobra.Command, args []string) error { return runCloudStatus(cmd, args, asJSON) },
+
+		ValidArgsFunction: completeClouds(0),
 	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "write JSON")
+	addJSON(cmd, &asJSON)
 	return cmd
 }
 
@@ -281,7 +311,7 @@ func runCloudStatus(cmd *cobra.Command, names []string, asJSON bool) error {
 		all[i].Name = name
 		addr, err := c.Address(name)
 		if errors.Is(err, clonecloud.ErrNoCloud) || errors.Is(err, clonecloud.ErrConfig) {
-			return err
+			return noCloud(name, err)
 		}
 		var s clonecloud.NodeStatus
 		if err == nil {

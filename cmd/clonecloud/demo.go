@@ -26,13 +26,11 @@ import (
 type demoOptions struct {
 	example, size, link string
 	seed                uint64
+	json                bool
 }
 
 func (o *demoOptions) addFlags(f *pflag.FlagSet) {
-	var names []string
-	for _, p := range examples.Programs() {
-		names = append(names, p.Name)
-	}
+	names := exampleNames()
 	f.StringVar(&o.example, "example", names[0], "which `program`: "+strings.Join(names, ", "))
 	f.StringVar(&o.size, "size", "medium", "how `much` input: small, medium or large")
 	f.StringVar(&o.link, "link", "", "the kind of `network` between device and clone: "+strings.Join(clonecloud.LinkProfiles(), ", ")+" (loopback)")
@@ -50,7 +48,11 @@ measured, from the start of the program to its end; that with a clone includes w
 		Args: exactly(0, "it takes no arguments"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runDemo(cmd, &o) },
 	}
+	addJSON(cmd, &o.json)
 	o.addFlags(cmd.Flags())
+	complete(cmd, "example", choices(exampleNames()...))
+	complete(cmd, "size", choices("small", "medium", "large"))
+	complete(cmd, "link", choices(clonecloud.LinkProfiles()...))
 	return cmd
 }
 
@@ -76,11 +78,17 @@ func runDemo(cmd *cobra.Command, o *demoOptions) error {
 	stdout, stderr := cmd.OutOrStdout(), cmd.ErrOrStderr()
 	program, err := examples.Lookup(o.example)
 	if err != nil {
-		return usageError{cmd, err.Error()}
+		return usageError{cmd, "--example: " + err.Error()}
 	}
 	size, err := examples.ParseSize(o.size)
 	if err != nil {
-		return usageError{cmd, err.Error()}
+		return usageError{cmd, "--size: " + err.Error()}
+	}
+	if o.link != "" && !slices.Contains(clonecloud.LinkProfiles(), o.link) {
+		return usageError{cmd, fmt.Sprintf("--link %q: no such kind of network: there are %s", o.link, strings.Join(clonecloud.LinkProfiles(), ", "))}
+	}
+	if o.json {
+		stderr = io.Discard // progress and JSON do not mix
 	}
 	dir, err := os.MkdirTemp("", "clonecloud-demo-")
 	if err != nil {
@@ -94,9 +102,6 @@ func runDemo(cmd *cobra.Command, o *demoOptions) error {
 	module, err := buildExample(ctx, program, dir, stderr)
 	if err != nil {
 		return err
-	}
-	if o.link != "" && !slices.Contains(clonecloud.LinkProfiles(), o.link) {
-		return usageError{cmd, fmt.Sprintf("no kind of network %q: there are %s", o.link, strings.Join(clonecloud.LinkProfiles(), ", "))}
 	}
 	cfg := clonecloud.Config{
 		Module: module, Args: program.Args, Engine: clonecloud.EngineInterpreter,
@@ -114,13 +119,13 @@ func runDemo(cmd *cobra.Command, o *demoOptions) error {
 		return err
 	}
 
+	if o.json {
+		return writeDemoJSON(stdout, program, o, input, alone, helped)
+	}
 	w := &bytes.Buffer{}
 	fmt.Fprintf(w, "%s: %s (size %v, seed %d)\n\n", program.Name, program.Title, size, o.seed)
 	writeDemo(w, alone, helped)
-	differ := compareRuns(alone, helped)
-	if differ == nil && (alone.code != program.Exit || examples.Check(input, alone.stdout.String()) != nil) {
-		differ = differsError{"both are equal, but not what the input was made for"}
-	}
+	differ := judgeDemo(program, input, alone, helped)
 	if differ == nil {
 		fmt.Fprintf(w, "outputs equal           yes: %d bytes, exit code %d\n", alone.stdout.Len()+alone.stderr.Len(), alone.code)
 	} else {
@@ -130,6 +135,45 @@ func runDemo(cmd *cobra.Command, o *demoOptions) error {
 		return err
 	}
 	return differ
+}
+
+// judgeDemo says whether the runs are equal, and what they should be.
+func judgeDemo(p examples.Program, input string, alone, helped *demoRun) error {
+	if differ := compareRuns(alone, helped); differ != nil {
+		return differ
+	}
+	if alone.code != p.Exit || examples.Check(input, alone.stdout.String()) != nil {
+		return differsError{"both are equal, but not what the input was made for"}
+	}
+	return nil
+}
+
+// demoVersion is the schema version of what demo writes as JSON.
+const demoVersion = 1
+
+func writeDemoJSON(w io.Writer, p examples.Program, o *demoOptions, input string, alone, helped *demoRun) error {
+	differ := judgeDemo(p, input, alone, helped)
+	why := ""
+	if differ != nil {
+		why = differ.Error()
+	}
+	err := writeJSON(w, struct {
+		Version int                `json:"version"`
+		Example string             `json:"example"`
+		Size    string             `json:"size"`
+		Seed    uint64             `json:"seed"`
+		Link    string             `json:"link,omitempty"`
+		Alone   time.Duration      `json:"alone_ns"`
+		Clone   time.Duration      `json:"with_clone_ns"`
+		SpeedUp float64            `json:"speed_up"`
+		Equal   bool               `json:"equal"`
+		Differ  string             `json:"differ,omitempty"`
+		Report  *clonecloud.Report `json:"report"` // of the run with a clone
+	}{
+		demoVersion, p.Name, o.size, o.seed, o.link, alone.took, helped.took, alone.took.Seconds() / helped.took.Seconds(),
+		differ == nil, why, helped.report,
+	})
+	return errors.Join(err, differ)
 }
 
 func writeDemo(w io.Writer, alone, helped *demoRun) {
@@ -219,8 +263,8 @@ func isTerminal(w io.Writer) bool {
 	if !ok {
 		return false
 	}
-	fi, err := f.Stat()
-	return err == nil && fi.Mode()&os.ModeCharDevice != 0
+	_, ok = columns(f)
+	return ok
 }
 
 // buildExample returns the example's module. Those in C are built already; for the one in Go there is a compiler

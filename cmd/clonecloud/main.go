@@ -3,7 +3,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,18 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/clonecloud/clonecloud"
-)
-
-// Exit codes of our own; a guest's pass through. The table is in docs/manual.md.
-const (
-	exitDiffers     = 1   // demo: the outputs differ
-	exitDiverged    = 124 // a fallback did not repeat what its clone had done
-	exitFailed      = 125 // clonecloud itself failed, or was used wrongly
-	exitCannotRun   = 126 // not a module, or one that cannot run here
-	exitNotFound    = 127 // the module's file is not there
-	exitInterrupted = 130 // ctrl-C
-	exitTrap        = 134 // the guest trapped
-	exitTerminated  = 143 // SIGTERM
 )
 
 func main() {
@@ -44,35 +31,105 @@ func main() {
 // execute runs a command line and returns the exit code.
 func execute(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root := newRoot()
-	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	code, text := outcome(root.ExecuteContext(ctx))
-	if text != "" {
-		fmt.Fprintln(stderr, "clonecloud: "+text)
-	}
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd() // which keeps stdout
+	strict(root)
+	args = withRun(root, args)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	code, text := outcome(err)
+	complain(stderr, wantsJSON(cmd, args), code, text)
 	return code
 }
 
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "clonecloud",
-		Short:         "Run programs on a weak device with their expensive functions on a clone in the cloud",
+		Use:   "clonecloud",
+		Short: "Run programs on a weak device with their expensive functions on a clone in the cloud",
+		Long: `Run programs on a weak device with their expensive functions on a clone in the cloud.
+
+Without a command, flags of run or a module are taken for "clonecloud run": clonecloud prog.wasm ARGS.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return usageError{cmd, fmt.Sprintf("no command %q", args[0])}
+				return usageError{cmd, noCommand(cmd, args[0])}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{cmd, err.Error()} })
-	root.AddCommand(newRunCommand(), newAnalyzeCommand(), newDemoCommand(), newCloudCommand(),
-		newNodeCommand(), newWorkerCommand(), newVersionCommand())
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{cmd, flagError(cmd.Flags(), err)} })
+	root.AddCommand(newRunCommand(), newAnalyzeCommand(), newInspectCommand(), newDemoCommand(), newCloudCommand(),
+		newNodeCommand(), newWorkerCommand(), newPathsCommand(), newVersionCommand(), newManCommand(), newExitCodesTopic())
 	return root
+}
+
+// strict has the commands that come with cobra refuse what they do not know.
+func strict(root *cobra.Command) {
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Args = func(_ *cobra.Command, args []string) error {
+				if found, _, err := root.Find(args); len(args) > 0 && (err != nil || found == root) {
+					return usageError{root, fmt.Sprintf("help: no command or topic %q", strings.Join(args, " "))}
+				}
+				return nil
+			}
+		case "completion":
+			c.Args = group
+			c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
+	}
+}
+
+// withRun puts "run" in front of a command line that names a module, or a flag that only run has, where a command is
+// wanted: an argument with a dot or a slash in it, the name of a file, or - for standard input.
+func withRun(root *cobra.Command, args []string) []string {
+	if len(args) == 0 || !meansRun(root, args[0]) {
+		return args
+	}
+	return append([]string{"run"}, args...)
+}
+
+func meansRun(root *cobra.Command, arg string) bool {
+	for _, c := range root.Commands() {
+		if c.Name() == arg || c.HasAlias(arg) {
+			return false
+		}
+	}
+	if name, ok := strings.CutPrefix(arg, "--"); ok {
+		name, _, _ = strings.Cut(name, "=")
+		run, _, err := root.Find([]string{"run"})
+		return err == nil && name != "help" && run.Flags().Lookup(name) != nil
+	}
+	if arg != "-" && strings.HasPrefix(arg, "-") {
+		run, _, err := root.Find([]string{"run"})
+		return err == nil && len(arg) > 1 && arg[1] != 'h' && run.Flags().ShorthandLookup(arg[1:2]) != nil
+	}
+	if arg == "-" || strings.ContainsAny(arg, "./"+string(os.PathSeparator)) {
+		return true
+	}
+	info, err := os.Stat(arg)
+	return err == nil && !info.IsDir()
+}
+
+// noCommand says that there is no such command, and which one may be meant.
+func noCommand(cmd *cobra.Command, name string) string {
+	text := fmt.Sprintf("no command %q, and no file of this name", name)
+	var names []string
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			names = append(names, c.Name())
+		}
+	}
+	if near := nearest(name, names); near != "" {
+		text += fmt.Sprintf("; do you mean %s?", near)
+	}
+	return text
 }
 
 // usageError is a wrong use of the command line.
@@ -89,47 +146,52 @@ func (e usageError) Error() string {
 func exactly(n int, wanted string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) != n {
-			return usageError{cmd, fmt.Sprintf("%s, not %d", wanted, len(args))}
+			return usageError{cmd, fmt.Sprintf("%s: %s, not %d", cmd.Name(), wanted, len(args))}
 		}
 		return nil
 	}
 }
 
-// outcome maps how a command ended to an exit code and the line that says what went wrong, "" if nothing is to say.
-func outcome(err error) (int, string) {
-	if err == nil {
-		return 0, ""
+// group refuses what is no command of a group of commands.
+func group(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
 	}
-	var sig interrupted
-	if errors.As(err, &sig) {
-		return sig.code(), ""
+	var names []string
+	for _, c := range cmd.Commands() {
+		names = append(names, c.Name())
 	}
-	var (
-		exit   *clonecloud.ExitError
-		trap   *clonecloud.Trap
-		exc    *clonecloud.Exception
-		report reportError
-		differ differsError
-	)
-	switch {
-	case errors.Is(err, clonecloud.ErrDiverged):
-		return exitDiverged, oneLine(err)
-	case errors.As(err, &exit):
-		if errors.As(err, &report) {
-			return int(exit.Code), oneLine(report)
-		}
-		return int(exit.Code), ""
-	case errors.As(err, &trap), errors.As(err, &exc):
-		return exitTrap, oneLine(err)
-	case errors.Is(err, clonecloud.ErrModule), errors.Is(err, clonecloud.ErrInvoke):
-		return exitCannotRun, oneLine(err)
-	case errors.Is(err, errNoModule):
-		return exitNotFound, oneLine(err)
-	case errors.As(err, &differ):
-		return exitDiffers, oneLine(err)
-	}
-	return exitFailed, oneLine(err)
+	text := fmt.Sprintf("%s has no command %q: there are %s", cmd.Name(), args[0], strings.Join(names, ", "))
+	return usageError{cmd, text}
 }
 
-// oneLine is an error's text in one line: joined errors have one each.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+// nearest finds the name that is most like a text, "" if none is.
+func nearest(text string, names []string) string {
+	best, least := "", 3
+	for _, n := range names {
+		if d := distance(text, n); d < least && d < len(n) {
+			best, least = n, d
+		}
+	}
+	return best
+}
+
+// distance counts the letters to insert, remove or replace until a is b.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/signal"
-	"strconv"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -19,14 +21,17 @@ import (
 
 // nodeOptions are the flags of node.
 type nodeOptions struct {
-	cfg    clonecloud.NodeConfig
-	engine string
+	cfg         clonecloud.NodeConfig
+	json        bool
+	engine      string
+	addressFile string
 }
 
 func (o *nodeOptions) addFlags(f *pflag.FlagSet) {
 	c, l := &o.cfg, &o.cfg.Limits
 	f.StringVar(&c.Listen, "listen", ":7311", "the `address` of its one TCP port")
 	f.StringVar(&c.StateDir, "state", "", "keep authority, token, modules and compiled code in `directory`; without, all is made anew")
+	f.StringVar(&o.addressFile, "address-file", "", "write the address to `file`, readable by its owner alone, in place of standard output")
 	f.StringVar(&c.Advertise, "advertise", "", "the `host:port` that devices are told (the one listened on)")
 	f.StringVar(&o.engine, "engine", "", "the `engine` of clones: compiler or interpreter (a compiler where there is one)")
 	f.IntVar(&c.Warm, "warm", 1, "`how many` workers are kept ready; -1: none")
@@ -61,18 +66,56 @@ at once.`,
 		Args:    exactly(0, "it takes no arguments"),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return runNode(cmd, &o) },
 	}
+	addJSON(cmd, &o.json)
 	o.addFlags(cmd.Flags())
+	complete(cmd, "engine", choices(engines...))
+	complete(cmd, "state", folders)
 	return cmd
+}
+
+// nodeVersion is the schema version of what node writes as JSON.
+const nodeVersion = 1
+
+// form is what the node prints when it is ready, in one line.
+func (o *nodeOptions) form(n *clonecloud.Node) string {
+	if !o.json {
+		return n.Address()
+	}
+	return oneLineJSON(struct {
+		Version int    `json:"version"`
+		Address string `json:"address"` // with its secret
+		Listen  string `json:"listen"`
+	}{nodeVersion, n.Address(), n.Addr().String()})
+}
+
+// nodeLog writes what a node says, a line each.
+func nodeLog(stderr io.Writer, asJSON bool) func(format string, args ...any) {
+	if !asJSON {
+		return func(format string, args ...any) {
+			fmt.Fprintf(stderr, "%s "+format+"\n", append([]any{time.Now().Format("2006-01-02 15:04:05.000")}, args...)...)
+		}
+	}
+	return func(format string, args ...any) {
+		fmt.Fprintln(stderr, oneLineJSON(struct {
+			Version int       `json:"version"`
+			Time    time.Time `json:"time"`
+			Message string    `json:"message"`
+		}{nodeVersion, time.Now().UTC(), fmt.Sprintf(format, args...)}))
+	}
 }
 
 func runNode(cmd *cobra.Command, o *nodeOptions) error {
 	stderr := cmd.ErrOrStderr()
+	if o.engine != "" && !slices.Contains(engines, o.engine) {
+		return usageError{cmd, fmt.Sprintf("--engine %q: there are %s", o.engine, strings.Join(engines, " and "))}
+	}
+	if _, _, err := net.SplitHostPort(o.cfg.Listen); err != nil {
+		return usageError{cmd, fmt.Sprintf("--listen %q: host:port is wanted, such as :7311 or 127.0.0.1:7311", o.cfg.Listen)}
+	}
 	cfg := o.cfg
 	cfg.Engine = clonecloud.EngineKind(o.engine)
 	cfg.Worker = workerCommand()
-	cfg.Log = func(format string, args ...any) {
-		fmt.Fprintf(stderr, "%s "+format+"\n", append([]any{time.Now().Format("2006-01-02 15:04:05.000")}, args...)...)
-	}
+	cfg.Log = nodeLog(stderr, o.json)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	defer signal.Stop(signals)
@@ -96,7 +139,7 @@ func runNode(cmd *cobra.Command, o *nodeOptions) error {
 	}
 	defer n.Close()
 	cfg.Log("listening on %v", n.Addr())
-	if _, err := fmt.Fprintln(cmd.OutOrStdout(), n.Address()); err != nil {
+	if err := giveAddress(cmd.OutOrStdout(), o.addressFile, o.form(n)); err != nil {
 		return err
 	}
 	select {
@@ -117,39 +160,6 @@ func runNode(cmd *cobra.Command, o *nodeOptions) error {
 	}
 	return nil
 }
-
-// size is a flag of a number of bytes.
-type size uint64
-
-var sizeUnits = []struct {
-	name string
-	unit uint64
-}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"kB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12}, {"B", 1}, {"", 1}}
-
-func (s *size) Set(text string) error {
-	for _, u := range sizeUnits {
-		digits, ok := strings.CutSuffix(text, u.name)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseUint(strings.TrimSpace(digits), 10, 64)
-		if err != nil || n == 0 || n > (1<<62)/u.unit {
-			break
-		}
-		*s = size(n * u.unit)
-		return nil
-	}
-	return errors.New("a number of bytes is wanted, such as 512MiB, 2GiB or 100000")
-}
-
-func (s *size) String() string {
-	if *s == 0 {
-		return ""
-	}
-	return strconv.FormatUint(uint64(*s), 10)
-}
-
-func (*size) Type() string { return "size" }
 
 // workerCommand is what starts a worker process.
 func workerCommand() []string {

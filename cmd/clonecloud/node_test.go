@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"os/exec"
 	"strings"
@@ -96,6 +97,31 @@ func TestNodeCommand(t *testing.T) {
 	alone := onBinary(t, nil, "run", guest, "work", "300000")
 	if got.code != 0 || got.stdout != alone.stdout {
 		t.Errorf("run: got %+v, want %+v", got, alone)
+	}
+}
+
+// TestNodeJSON reads what a node says as JSON.
+func TestNodeJSON(t *testing.T) {
+	settings(t)
+	node := startCommand(t, nil, "node", "--json", "--listen", "127.0.0.1:0", "--drain", "1s")
+	var v struct {
+		Version         int
+		Address, Listen string
+	}
+	if err := json.Unmarshal([]byte(node.line(t)), &v); err != nil || v.Version != nodeVersion || !strings.HasPrefix(v.Address, "clonecloud://"+v.Listen) {
+		t.Errorf("got %+v, %v", v, err)
+	}
+	if code := node.end(t, syscall.SIGTERM); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	for line := range strings.Lines(node.text.String()) {
+		var l struct {
+			Version       int
+			Time, Message string
+		}
+		if err := json.Unmarshal([]byte(line), &l); err != nil || l.Version != nodeVersion || l.Message == "" {
+			t.Errorf("log line %q: %v", line, err)
+		}
 	}
 }
 

@@ -197,6 +197,24 @@ func TestDemo(t *testing.T) {
 	t.Logf("\n%s", got.stdout)
 }
 
+// TestDemoJSON holds the demo's JSON to one value, and stderr to nothing.
+func TestDemoJSON(t *testing.T) {
+	got := onBinary(t, nil, "demo", "--size", "small", "--json")
+	var v struct {
+		Version int
+		Alone   int64              `json:"alone_ns"`
+		Clone   int64              `json:"with_clone_ns"`
+		Equal   bool               `json:"equal"`
+		Report  *clonecloud.Report `json:"report"`
+	}
+	if err := json.Unmarshal([]byte(got.stdout), &v); err != nil || v.Version != demoVersion || !v.Equal || v.Alone == 0 || v.Clone == 0 || v.Report == nil {
+		t.Errorf("%v: %+v", err, got)
+	}
+	if got.code != 0 || got.stderr != "" {
+		t.Errorf("exit code %d, stderr %q", got.code, got.stderr)
+	}
+}
+
 func TestHelpAndVersion(t *testing.T) {
 	for _, args := range [][]string{{}, {"--help"}, {"run", "--help"}, {"version"}} {
 		got := inProcess(t, nil, args...)

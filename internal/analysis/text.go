@@ -24,7 +24,7 @@ type Summary struct {
 	Functions  int        `json:"functions"`      // of the module itself
 	Imported   int        `json:"imported"`
 	May        int        `json:"may"` // functions that may move
-	WhyNot     []WhyNot   `json:"whyNot"`
+	WhyNot     []WhyNot   `json:"why_not"`
 	Candidates []FuncInfo `json:"candidates"`
 	// Funcs is every function of the module itself; only if asked for.
 	Funcs []FuncInfo `json:"funcs,omitempty"`
@@ -48,7 +48,7 @@ type FuncInfo struct {
 	Loops       Loops    `json:"loops"`
 	Recursive   bool     `json:"recursive,omitempty"`
 	Weight      uint64   `json:"weight"`
-	TransWeight uint64   `json:"transWeight"`
+	TransWeight uint64   `json:"trans_weight"`
 	Imports     []string `json:"imports,omitempty"` // what it may reach
 }
 

@@ -75,7 +75,7 @@ func TestSummary(t *testing.T) {
  "functions": 6,
  "imported": 2,
  "may": 3,
- "whyNot": [
+ "why_not": [
   {
    "reason": "it reaches phone.sen\u001b[31msor: the application that embeds the program has not declared it",
    "count": 2,
@@ -99,7 +99,7 @@ func TestSummary(t *testing.T) {
     "outer": 0
    },
    "weight": 43,
-   "transWeight": 7673,
+   "trans_weight": 7673,
    "imports": [
     "wasi_snapshot_preview1.fd_write"
    ]
@@ -115,7 +115,7 @@ func TestSummary(t *testing.T) {
     "outer": 1
    },
    "weight": 743,
-   "transWeight": 743
+   "trans_weight": 743
   }
  ]
 }`

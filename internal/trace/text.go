@@ -63,8 +63,11 @@ func (e *Event) decision() string {
 	if e.Reason != "" && e.Reason != "policy" {
 		s += " (" + e.Reason + ")"
 	}
-	if e.EstLocal > 0 || e.EstClone > 0 {
+	switch {
+	case e.EstClone > 0:
 		s += fmt.Sprintf(", since here takes about %v and the clone about %v", us(e.EstLocal), us(e.EstClone))
+	case e.EstLocal > 0:
+		s += fmt.Sprintf("; here it takes about %v", us(e.EstLocal))
 	}
 	return s
 }

@@ -190,6 +190,9 @@ func (o Op) String() string {
 	if o < NumOps {
 		return opTable[o].name
 	}
+	if o == OpOther {
+		return "host-call"
+	}
 	return fmt.Sprintf("op %d", uint8(o))
 }
 

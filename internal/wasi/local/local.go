@@ -16,7 +16,7 @@ import (
 // Config says what a process may reach. The zero value is a process without files and with empty stdio.
 type Config struct {
 	// Stdin, Stdout and Stderr may be *os.File (file, pipe, terminal) or anything else; nil is empty, or discards.
-	// They are not closed.
+	// They are not closed. A writer with a method OSFile() *os.File counts as that file, and is written to.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 	Mounts         []Mount

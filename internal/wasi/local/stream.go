@@ -30,11 +30,13 @@ func newStream(r io.Reader, w io.Writer) *stream {
 		}
 	}
 	_, s.memory = r.(interface{ Len() int }) // bytes.Buffer, strings.Reader and such
-	if f, ok := w.(*os.File); ok {
-		s.file = f
-		if f == nil {
-			s.w, s.file = nil, nil
+	switch w := w.(type) {
+	case *os.File:
+		if s.file = w; w == nil {
+			s.w = nil
 		}
+	case interface{ OSFile() *os.File }: // writes to a file, with something besides
+		s.file = w.OSFile()
 	}
 	return s
 }
