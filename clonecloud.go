@@ -12,17 +12,17 @@
 //	})
 //
 // A guest that exits with a code other than 0 makes Run return an [*ExitError], one that traps a [*Trap].
+//
+// [Load] and [Program.Start] make a [Process], whose exports an application calls as it calls a plug-in, and which may call
+// functions of the application in turn, see [HostFunc].
 package clonecloud
 
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"runtime"
-	"slices"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/analysis"
@@ -34,9 +34,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/runner"
 	"github.com/clonecloud/clonecloud/internal/trace"
-	"github.com/clonecloud/clonecloud/internal/vfs"
 	"github.com/clonecloud/clonecloud/internal/wasi"
-	"github.com/clonecloud/clonecloud/internal/wasi/local"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
@@ -58,7 +56,7 @@ type Exception = engine.Exception
 // Trap is how a guest ends that did what the specification forbids.
 type Trap = engine.Trap
 
-// Errors of Run, for errors.Is, besides *ExitError and *Trap.
+// Errors of Run, Load and a Process, for errors.Is, besides *ExitError and *Trap.
 var (
 	// ErrModule: the module is malformed or asks for what is not there.
 	ErrModule = runner.ErrModule
@@ -91,107 +89,24 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, nil, err
 	}
-	eng, err := newEngine(cfg.Engine, cfg.CacheDir)
+	p, err := load(ctx, cfg)
 	if err != nil {
 		return nil, nil, err
 	}
-	defer eng.Close(context.WithoutCancel(ctx))
-	rc := runner.Config{
-		Module: cfg.Module, Engine: eng, Args: cfg.Args, Env: cfg.Env, Invoke: cfg.Invoke, Params: cfg.Params,
-		Local: local.Config{Stdin: cfg.Stdin, Stdout: cfg.Stdout, Stderr: cfg.Stderr, VirtualClock: cfg.VirtualClock},
-		Log:   cfg.Log, Events: cfg.Events, Interruptible: cfg.Interruptible,
-		Analysis: analysis.Options{KeepLocal: cfg.KeepLocal},
-		Private:  device.Private{Stdin: cfg.KeepStdin, Dirs: cfg.KeepDirs, Env: cfg.KeepEnv},
-		Limits:   device.Limits{Upload: cfg.MaxUpload}, Audit: cfg.Audit, Away: cfg.Away,
-	}
-	if len(rc.Args) == 0 {
-		rc.Args = []string{"main.wasm"}
-	}
-	if err := seed(&rc.Seed, cfg.Seed); err != nil {
+	defer p.Close()
+	proc, err := p.run(ctx)
+	if err != nil {
 		return nil, nil, err
 	}
-	for _, m := range cfg.Mounts {
-		guest := m.Guest
-		if guest == "" {
-			guest = m.Host
-		}
-		dir, err := vfs.OpenHost(m.Host)
-		if err != nil {
-			return nil, nil, fmt.Errorf("%w: directory %q: %w", ErrConfig, m.Host, err)
-		}
-		rc.Local.Mounts = append(rc.Local.Mounts, local.Mount{FS: dir, Guest: guest, ReadOnly: m.ReadOnly})
+	var results []uint64
+	if cfg.Invoke == "" {
+		err = proc.Main(ctx)
+	} else {
+		results, err = proc.Call(ctx, cfg.Invoke, cfg.Params...)
 	}
-	if err := keptApart(cfg); err != nil {
-		return nil, nil, err
-	}
-	var l *lessons
-	if cfg.Cloud != nil {
-		if err := cfg.Cloud.join(&rc); err != nil {
-			return nil, nil, err
-		}
-		if cfg.Offload == OffloadNever {
-			rc.Dial = nil // what join said of NaNs stays, so that runs with and without offloads are equal
-		} else {
-			l = choosePolicy(ctx, &rc, cfg, cfg.Cloud.speed(eng))
-		}
-	}
-	begin := time.Now()
-	r, err := runner.Run(ctx, rc)
-	if r == nil {
-		if errors.Is(err, analysis.ErrNoFunction) || errors.Is(err, device.ErrPrivate) {
-			err = fmt.Errorf("%w: %w", ErrConfig, err)
-		}
-		return nil, nil, err
-	}
-	if cfg.Cloud != nil {
-		cfg.Cloud.leave(r)
-		if l != nil {
-			l.leave(time.Since(begin), r.Ready)
-		}
-	}
-	return &r.Report, r.Results, err
-}
-
-// keptApart refuses a directory that is to stay and can be reached under the name of another that is not.
-func keptApart(cfg Config) error {
-	real := func(m Mount) string {
-		p, err := filepath.EvalSymlinks(m.Host)
-		if err == nil {
-			p, err = filepath.Abs(p)
-		}
-		if err != nil {
-			return m.Host // opening it has said what is wrong with it
-		}
-		return p
-	}
-	within := func(dir, of string) bool {
-		rel, err := filepath.Rel(of, dir)
-		return err == nil && (rel == "." || filepath.IsLocal(rel))
-	}
-	for _, k := range cfg.Mounts {
-		kept := cmp.Or(k.Guest, k.Host)
-		if !slices.Contains(cfg.KeepDirs, kept) {
-			continue
-		}
-		for _, o := range cfg.Mounts {
-			name := cmp.Or(o.Guest, o.Host)
-			if !slices.Contains(cfg.KeepDirs, name) && (within(real(k), real(o)) || within(real(o), real(k))) {
-				return fmt.Errorf("%w: directory %q is to stay on the device, and %q overlaps with it: keep both", ErrConfig, kept, name)
-			}
-		}
-	}
-	return nil
-}
-
-func seed(dst *[32]byte, n uint64) error {
-	if n == 0 {
-		_, err := rand.Read(dst[:])
-		return err
-	}
-	for i := range 8 {
-		dst[i] = byte(n >> (8 * i))
-	}
-	return nil
+	proc.end(err)
+	report, reportErr := proc.Report()
+	return report, results, errors.Join(err, reportErr)
 }
 
 // faster is from which ratio of speeds on a clone is worth its preparation.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -45,6 +47,8 @@ type Config struct {
 	// Stdin is empty, Stdout and Stderr are discarded when nil.
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// Hosts are functions of the application that the guest may import besides WASI, by module and name.
+	Hosts map[string]HostModule
 	// Invoke names an export to call in place of _start, with Params as its arguments, in raw 64-bit slots:
 	// ExportSignature helps with them.
 	Invoke string
@@ -70,7 +74,7 @@ type Config struct {
 	KeepStdin bool
 	KeepDirs  []string
 	KeepEnv   []string
-	// MaxUpload bounds the bytes that leave the device in this run, the module included; 0: no bound.
+	// MaxUpload bounds the bytes that leave the device in this run, or of each process, the module included; 0: no bound.
 	MaxUpload uint64
 	// Seed makes random numbers of guest and sampling repeatable; 0: from the system.
 	Seed uint64
@@ -82,8 +86,9 @@ type Config struct {
 	// Log is told what a person should know, in one line each; Audit what of the device's files and streams was given to
 	// a clone. Default: nothing.
 	Log, Audit func(format string, args ...any)
-	// Events is told of each decision and what came of it, and how far a clone is from being ready. Several goroutines may
-	// call it at once, that of the program among them, which waits meanwhile.
+	// Events is told of each decision and what came of it, how far a clone is from being ready, and of all that goes on inside
+	// an offload, frames included (Event.Fine). Several goroutines may call it at once, that of the program among them, which
+	// waits meanwhile; some hold locks of the run: it must not use the run or the process. JoinEvents has several listeners.
 	Events func(Event)
 	// Away is called when the program has been on a clone for a while, and what it returns when it is back: only then is
 	// the calling goroutine sure to notice the end of its context soon. Optional.
@@ -132,6 +137,9 @@ func (c *Config) validate() error {
 		if m.Host == "" {
 			fault("a directory to mount has no name")
 		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Hosts)) {
+		c.Hosts[name].faults(name, fault)
 	}
 	if faults == nil {
 		return nil

@@ -12,14 +12,5 @@ func ExportSignatures(module []byte) ([]Signature, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrModule, err)
 	}
-	var list []Signature
-	for i := range m.Exports {
-		if m.Exports[i].Kind != wasm.ExternFunc {
-			continue
-		}
-		if s, err := signatureOf(m, &m.Exports[i]); err == nil {
-			list = append(list, s)
-		}
-	}
-	return list, nil
+	return signatures(m), nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 
 	"github.com/clonecloud/clonecloud/internal/wasm"
@@ -26,21 +27,47 @@ func ExportSignature(module []byte, export string) (Signature, error) {
 	if e == nil || e.Kind != wasm.ExternFunc {
 		return Signature{}, fmt.Errorf("%w: the module exports no function %q", ErrInvoke, export)
 	}
-	t, ok := m.FuncType(e.Index)
-	if !ok {
-		return Signature{}, fmt.Errorf("%w: function %d, exported as %q, is not there", ErrModule, e.Index, export)
-	}
-	for _, list := range [][]wasm.ValType{t.Params, t.Results} {
-		for _, v := range list {
-			switch v.Kind {
-			case wasm.I32, wasm.I64, wasm.F32, wasm.F64:
-			default:
-				return Signature{}, fmt.Errorf("%w: %s takes or returns a value that is no number: %v", ErrInvoke, export, v)
-			}
+	return signatureOf(m, e)
+}
+
+// signatures lists the exports that take and return nothing but numbers.
+func signatures(m *wasm.Module) []Signature {
+	var list []Signature
+	for i := range m.Exports {
+		if m.Exports[i].Kind != wasm.ExternFunc {
+			continue
+		}
+		if s, err := signatureOf(m, &m.Exports[i]); err == nil {
+			list = append(list, s)
 		}
 	}
-	return Signature{export: export, params: t.Params, results: t.Results}, nil
+	return list
 }
+
+func signatureOf(m *wasm.Module, e *wasm.Export) (Signature, error) {
+	t, ok := m.FuncType(e.Index)
+	if !ok {
+		return Signature{}, fmt.Errorf("%w: function %d, exported as %q, is not there", ErrModule, e.Index, e.Name)
+	}
+	for _, v := range slices.Concat(t.Params, t.Results) {
+		if !v.IsNumber() {
+			return Signature{}, fmt.Errorf("%w: %s takes or returns a value that is no number: %v", ErrInvoke, e.Name, v)
+		}
+	}
+	return Signature{export: e.Name, params: t.Params, results: t.Results}, nil
+}
+
+// Name is the name of the export.
+func (s Signature) Name() string { return s.export }
+
+// ParamTypes are the types of the parameters.
+func (s Signature) ParamTypes() []ValueType { return valueTypes(s.params) }
+
+// ResultTypes are the types of the results.
+func (s Signature) ResultTypes() []ValueType { return valueTypes(s.results) }
+
+// String writes name and type: "add (i32 i32) -> (i32)".
+func (s Signature) String() string { return s.export + " " + typeText(s.params, s.results) }
 
 // Params reads arguments, for [Config.Params]. Integers may be signed or unsigned, decimal, or with 0x, 0o or 0b.
 func (s Signature) Params(args []string) ([]uint64, error) {

@@ -119,6 +119,7 @@ type Stats struct {
 type programme struct {
 	done  chan struct{}
 	prog  *migrate.Program
+	hosts migrate.Hosts
 	err   error
 	users int              // guarded by Host.mu
 	used  time.Time        // guarded by Host.mu; when the last user left
@@ -235,7 +236,7 @@ func (h *Host) Stats() Stats {
 }
 
 func (h *Host) admit(hello *wire.Hello) (*wire.Welcome, error) {
-	if want := migrate.CloneCode(hello.Module, hello.Candidates, hello.Options); want != hello.Code {
+	if want := migrate.CloneCode(hello.Module, hello.Candidates, hello.Options, hello.Hosts); want != hello.Code {
 		return nil, &peer.RefusedError{Code: wire.CodeVersion, Text: "code is rewritten differently here: another version"}
 	}
 	if why := h.Deny(hello.Module); why != "" {
@@ -323,7 +324,7 @@ func (h *Host) program(ctx context.Context, hello *wire.Hello, bin []byte) (*pro
 	p.users++
 	h.mu.Unlock()
 	if !busy {
-		p.prog, p.err = h.prepare(open, bin, hello)
+		p.prog, p.hosts, p.err = h.prepare(open, bin, hello)
 		if p.err != nil {
 			h.mu.Lock()
 			delete(h.programs, hello.Code)
@@ -356,7 +357,7 @@ func (h *Host) leave(p *programme) {
 	h.mu.Unlock()
 	if fresh {
 		// Its device may come back within moments.
-		spare, err := h.instance(context.Background(), p.prog)
+		spare, err := h.instance(context.Background(), p)
 		h.mu.Lock()
 		if p.users--; err == nil {
 			if p.spare == nil {
@@ -402,20 +403,14 @@ func (h *Host) fresh(ctx context.Context, p *programme) (*migrate.Process, error
 	if spare != nil {
 		return spare, nil
 	}
-	return h.instance(ctx, p.prog)
+	return h.instance(ctx, p)
 }
 
-func (h *Host) instance(ctx context.Context, prog *migrate.Program) (*migrate.Process, error) {
+func (h *Host) instance(ctx context.Context, p *programme) (*migrate.Process, error) {
 	w := &wasi.Process{State: wasi.NewState(nil, nil, [32]byte{})}
-	hosts := migrate.Hosts{}
-	for _, im := range prog.Original.Imports {
-		if hosts[im.Module] == nil {
-			hosts[im.Module] = map[string]func(context.Context, []uint64) error{}
-		}
-		// Only that it is there counts here: calls go home.
-		hosts[im.Module][im.Name] = func(context.Context, []uint64) error { return errors.New("BUG: host call on the clone") }
-	}
-	proc, err := prog.Start(ctx, migrate.Linkage{WASI: w, Hosts: hosts, Tracker: h.Tracker, MemoryLimit: h.Limits.Memory, Poll: h.gate.pass})
+	proc, err := p.prog.Start(ctx, migrate.Linkage{
+		WASI: w, Hosts: p.hosts, MaxHost: wasi.MaxIO, Tracker: h.Tracker, MemoryLimit: h.Limits.Memory, Poll: h.gate.pass,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errModule, err)
 	}
@@ -431,11 +426,11 @@ func variant(candidates []uint32, options wire.Options) rewrite.Options {
 	return opt
 }
 
-func (h *Host) prepare(ctx context.Context, bin []byte, hello *wire.Hello) (*migrate.Program, error) {
+func (h *Host) prepare(ctx context.Context, bin []byte, hello *wire.Hello) (*migrate.Program, migrate.Hosts, error) {
 	if bin == nil {
 		var err error
 		if bin, err = h.Store.Load(hello.Module); err != nil {
-			return nil, fmt.Errorf("%w: %w", errGone, err)
+			return nil, nil, fmt.Errorf("%w: %w", errGone, err)
 		}
 	}
 	limit := h.Limits.Compile
@@ -443,16 +438,20 @@ func (h *Host) prepare(ctx context.Context, bin []byte, hello *wire.Hello) (*mig
 	defer time.AfterFunc(limit, func() { h.Stuck("compile", hello.Module) }).Stop()
 	m, err := wasm.Decode(bin)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errModule, err)
+		return nil, nil, fmt.Errorf("%w: %w", errModule, err)
+	}
+	hosts, err := migrate.HostsOf(m, hello.Hosts)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errModule, err)
 	}
 	p, err := migrate.Prepare(ctx, h.Engine, hello.Module, m, variant(hello.Candidates, hello.Options))
 	if ctx.Err() != nil && err != nil {
-		return nil, fmt.Errorf("host closed: %w", err)
+		return nil, nil, fmt.Errorf("host closed: %w", err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errModule, err)
+		return nil, nil, fmt.Errorf("%w: %w", errModule, err)
 	}
-	return p, nil
+	return p, hosts, nil
 }
 
 // Kill drops all clones at once and tells nobody, as when the node loses its power.

@@ -79,7 +79,7 @@ func newRigOf(t *testing.T, eng engine.Engine, bin []byte, candidates []uint32, 
 	if err != nil {
 		t.Fatal(err)
 	}
-	hosts := migrate.Hosts{"host": {"mul": func(context.Context, []uint64) error { return nil }}}
+	hosts := migrate.Hosts{"host": {"mul": {Call: func(context.Context, *migrate.HostCall) error { return nil }}}}
 	hooks := map[string]engine.HostFunc{}
 	nothing := func(context.Context, engine.Instance, []uint64) error { return nil }
 	i32 := []byte{engine.I32}
@@ -97,7 +97,7 @@ func newRigOf(t *testing.T, eng engine.Engine, bin []byte, candidates []uint32, 
 	}
 	var log bytes.Buffer
 	r := &rig{t: t, bin: bin, proc: proc, log: &log, store: modules{}}
-	r.hello = wire.Hello{Version: wire.Version, Module: id, Code: migrate.CloneCode(id, candidates, options), Options: options, Candidates: candidates}
+	r.hello = wire.Hello{Version: wire.Version, Module: id, Code: migrate.CloneCode(id, candidates, options, nil), Options: options, Candidates: candidates}
 	r.host = &clone.Host{Engine: eng, Limits: clone.Limits{Module: 1 << 20}, Store: r.store}
 	t.Cleanup(func() {
 		if err := errors.Join(r.host.Close(ctx), proc.Inst.Close(ctx), prog.Close(ctx)); err != nil {
@@ -333,7 +333,7 @@ func TestNoModule(t *testing.T) {
 	r := newRig(t)
 	r.bin = []byte("\x00asm\x01\x00\x00\x00garbage")
 	id := migrate.Identity(r.bin)
-	r.hello.Module, r.hello.Code = id, migrate.CloneCode(id, candidates, r.hello.Options)
+	r.hello.Module, r.hello.Code = id, migrate.CloneCode(id, candidates, r.hello.Options, nil)
 	d, _, err := r.dial(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -342,4 +342,54 @@ func TestNoModule(t *testing.T) {
 	if b, ok := d.recv().(*wire.Bye); !ok || b.Code != wire.CodeUnsupported || !strings.Contains(b.Text, "cannot run") {
 		t.Errorf("answer %+v", b)
 	}
+}
+
+// TestHostRanges: ranges that the module's imports cannot have are refused, and change what code it is.
+func TestHostRanges(t *testing.T) {
+	r := newRig(t)
+	for name, c := range map[string]struct {
+		ranges []wire.HostRange
+		ok     bool
+	}{
+		"good":   {[]wire.HostRange{{Func: mul(t, r.bin), Length: 1, Size: 4, Direction: wire.DirInOut}}, true},
+		"param":  {[]wire.HostRange{{Func: mul(t, r.bin), Length: 2, Size: 4, Direction: wire.DirInOut}}, false},
+		"import": {[]wire.HostRange{{Func: 1000, Length: 1, Size: 4, Direction: wire.DirInOut}}, false},
+	} {
+		r := *r
+		r.hello.Hosts = c.ranges
+		if _, _, err := r.dial(nil); err == nil || !strings.Contains(err.Error(), "another version") {
+			t.Errorf("%s: with the code of others: %v", name, err)
+		}
+		r.hello.Code = migrate.CloneCode(r.hello.Module, r.hello.Candidates, r.hello.Options, r.hello.Hosts)
+		if c.ok {
+			r.ready()
+			continue
+		}
+		d, w, err := r.dial(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !w.HaveModule {
+			d.send(&wire.Module{Total: uint64(len(r.bin)), Data: r.bin})
+		}
+		if b, ok := d.recv().(*wire.Bye); !ok || b.Code != wire.CodeUnsupported || !strings.Contains(b.Text, "ranges") {
+			t.Errorf("%s: answer %+v", name, b)
+		}
+	}
+}
+
+// mul is the index of the guest's import of that name.
+func mul(t *testing.T, bin []byte) uint32 {
+	t.Helper()
+	m, err := wasm.Decode(bin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range uint32(m.NumImportedFuncs()) {
+		if m.FuncImport(i).Name == "mul" {
+			return i
+		}
+	}
+	t.Fatal("no such import")
+	return 0
 }

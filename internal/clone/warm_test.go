@@ -113,7 +113,7 @@ func TestEviction(t *testing.T) {
 	var hellos []wire.Hello
 	for _, c := range [][]uint32{{8}, {10}, {13}} { // other candidates are another program of the same module
 		h := r.hello
-		h.Candidates, h.Code = c, migrate.CloneCode(h.Module, c, h.Options)
+		h.Candidates, h.Code = c, migrate.CloneCode(h.Module, c, h.Options, h.Hosts)
 		hellos = append(hellos, h)
 	}
 	converse := func(i int, fresh bool, programs int) {
@@ -248,7 +248,7 @@ func TestDrain(t *testing.T) {
 	idle, busy := r.ready(), r.ready()
 	waiting, _, err := r.dial(func(h *wire.Hello) { // for its module
 		h.Module[0]++
-		h.Code = migrate.CloneCode(h.Module, h.Candidates, h.Options)
+		h.Code = migrate.CloneCode(h.Module, h.Candidates, h.Options, h.Hosts)
 	})
 	if err != nil {
 		t.Fatal(err)

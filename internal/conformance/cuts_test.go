@@ -67,7 +67,7 @@ func cutWay(seed uint64) Way {
 }
 
 // TestCuts breaks runs at random points. With -full it makes 10,000 of them; a failure prints its seed, and -seed
-// replays that one.
+// draws that one again; and it leaves its trace, which -replay repeats as it went, see TestReplay.
 func TestCuts(t *testing.T) {
 	bin, err := os.ReadFile("testdata/mix.wasm")
 	if err != nil {
@@ -87,10 +87,8 @@ func TestCuts(t *testing.T) {
 	var struck, resumed, killed int
 	reasons := map[string]int{}
 	one := func(seed uint64) {
-		w, arg := cutWay(seed), ""
-		if seed%7 == 0 {
-			arg = "trap"
-		}
+		w, arg := cutWay(seed), cutArg(seed)
+		w.Trace = true
 		dir, err := os.MkdirTemp("", "cut")
 		if err != nil {
 			t.Error(err)
@@ -108,7 +106,7 @@ func TestCuts(t *testing.T) {
 			return
 		}
 		if d := Diff(want[arg], got); d != "" {
-			t.Errorf("seed %d: way %v:\n%s\nlog: %v", seed, w, d, got.Log)
+			t.Errorf("seed %d: way %v:\n%s\nlog: %v\n%s", seed, w, d, got.Log, failedCut(c, w, got, d))
 		}
 		mu.Lock()
 		defer mu.Unlock()

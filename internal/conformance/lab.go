@@ -24,8 +24,10 @@ import (
 	"github.com/clonecloud/clonecloud/internal/engine/wazero"
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/linmem"
+	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/runner"
+	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/vfs"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
@@ -47,7 +49,8 @@ type Lab struct {
 	// "": clones are in this process.
 	Sites string
 
-	parent *Lab // has the engines; nil: this one does
+	parent *Lab                      // has the engines; nil: this one does
+	tamper func(link.Link) link.Link // with a device's end of a link: an injected bug
 
 	mu      sync.Mutex
 	engines map[string]engine.Engine // guarded by mu
@@ -64,6 +67,8 @@ type Case struct {
 	Stdin  []byte
 	// Mounts are directories that exist already; the run changes them.
 	Mounts []Mount
+	// Hosts makes the embedder's functions for one run; they tell of each of their calls. Optional.
+	Hosts func(told func(format string, args ...any)) migrate.Hosts `json:"-"`
 }
 
 // Mount is a directory of the host under the guest's name for it.
@@ -89,6 +94,9 @@ type Way struct {
 	KillAt  int
 	Grace   time.Duration // how long a conversation outlives its link; default 150 ms with faults
 	Tracker linmem.Tracker
+	// Trace has the run's events in its Outcome; Direct repeats a run that was traced, in place of Faults and KillAt.
+	Trace  bool
+	Direct *Director
 }
 
 // String is what replays the way, in the form that a failed case prints.
@@ -107,11 +115,13 @@ func (w Way) String() string {
 // Outcome is all that can be seen of a run.
 type Outcome struct {
 	Stdout, Stderr []byte
+	Called         []byte            // calls of the case's host functions, a line each
 	End            string            // how the guest ended, in words
 	Tree           map[string]string // of all mounts: path to kind and content
 	Report         device.Report
 	Log            []string
 	Fired          int // faults that struck
+	Events         []trace.Event
 }
 
 // With returns a lab with the engines of this one, whose nodes are behind dial.
@@ -164,7 +174,7 @@ func (l *Lab) host(w Way) (*clone.Host, error) {
 	defer l.mu.Unlock()
 	cfg := peerConfig(w)
 	key := fmt.Sprintf("%s %v %v", w.Clone, cfg, w.Tracker)
-	if w.KillAt > 0 {
+	if w.KillAt > 0 || w.Direct != nil {
 		key = ""
 	}
 	if h := l.hosts[key]; h != nil {
@@ -207,6 +217,14 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 		Local: local.Config{Stdin: bytes.NewReader(c.Stdin), Stdout: &stdout, Stderr: &stderr, VirtualClock: true},
 		Log:   func(f string, a ...any) { o.Log = append(o.Log, fmt.Sprintf(f, a...)) },
 	}
+	if w.Trace || w.Direct != nil {
+		var stop func()
+		cfg.Events, stop = o.listen(w.Direct)
+		defer stop()
+	}
+	if c.Hosts != nil {
+		cfg.Hosts = c.Hosts(func(format string, args ...any) { o.Called = fmt.Appendf(o.Called, format+"\n", args...) })
+	}
 	cfg.Seed[0] = byte(1)
 	for _, m := range c.Mounts {
 		dir, err := vfs.OpenHost(m.Host)
@@ -230,10 +248,20 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 		if err != nil {
 			return nil, err
 		}
-		if w.KillAt > 0 {
+		if w.KillAt > 0 || w.Direct != nil {
 			defer h.Close(context.Background())
 		}
 		network = connect(&cfg, h, w)
+		if l.tamper != nil {
+			dial := cfg.Dial
+			cfg.Dial = func(ctx context.Context) (link.Link, error) {
+				to, err := dial(ctx)
+				if err != nil {
+					return nil, err
+				}
+				return l.tamper(to), nil
+			}
+		}
 	}
 	r, err := runner.Run(ctx, cfg)
 	if err != nil && r == nil {
@@ -257,9 +285,30 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 	return o, nil
 }
 
+// listen returns what takes the events of the run, until stop.
+func (o *Outcome) listen(d *Director) (sink trace.Sink, stop func()) {
+	var mu sync.Mutex
+	stopped := false
+	return func(e trace.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			if stopped {
+				return // a link's last words
+			}
+			o.Events = append(o.Events, e)
+			if d != nil {
+				d.event(e)
+			}
+		}, func() {
+			mu.Lock()
+			defer mu.Unlock()
+			stopped = true
+		}
+}
+
 // remote tells whether a way's clones are in processes of their own.
 func (l *Lab) remote(w Way) bool {
-	return l.Sites != "" && len(w.Faults.Faults) == 0 && w.KillAt == 0 && w.Tracker == linmem.Auto
+	return l.Sites != "" && w.Direct == nil && len(w.Faults.Faults) == 0 && w.KillAt == 0 && w.Tracker == linmem.Auto
 }
 
 // connectSite gives the run a site as its cloud.
@@ -295,6 +344,9 @@ func connect(cfg *runner.Config, h *clone.Host, w Way) *link.Network {
 		return head.Seq
 	}})
 	force(cfg, w)
+	if w.Direct != nil {
+		w.Direct.kill, cfg.Policy = h.Kill, w.Direct.policy
+	}
 	var frames atomic.Int64
 	cfg.Dial = network.Dialer(func(l link.Link) {
 		if w.KillAt > 0 {
@@ -302,6 +354,9 @@ func connect(cfg *runner.Config, h *clone.Host, w Way) *link.Network {
 		}
 		h.Accept(context.Background(), l)
 	})
+	if w.Direct != nil {
+		cfg.Dial = w.Direct.direct(cfg.Dial)
+	}
 	return network
 }
 
@@ -400,6 +455,7 @@ func Diff(want, got *Outcome) string {
 	}
 	stream("stdout", want.Stdout, got.Stdout)
 	stream("stderr", want.Stderr, got.Stderr)
+	stream("calls of host functions", want.Called, got.Called)
 	var names []string
 	for n := range want.Tree {
 		names = append(names, n)

@@ -60,13 +60,13 @@ func (p *player) link(x *played, hosts migrate.Hosts) string {
 			}
 		}
 		if hosts[im.Module] == nil {
-			hosts[im.Module] = map[string]func(context.Context, []uint64) error{}
+			hosts[im.Module] = map[string]migrate.HostFunc{}
 		}
 		if of == "spectest" {
-			hosts[im.Module][im.Name] = func(_ context.Context, stack []uint64) error {
-				p.prints = append(p.prints, fmt.Sprintf("%s%x", im.Name, stack[:len(t.Params)]))
+			hosts[im.Module][im.Name] = migrate.HostFunc{Call: func(_ context.Context, c *migrate.HostCall) error {
+				p.prints = append(p.prints, fmt.Sprintf("%s%x", im.Name, c.Params))
 				return nil
-			}
+			}}
 			continue
 		}
 		switch {
@@ -76,14 +76,14 @@ func (p *player) link(x *played, hosts migrate.Hosts) string {
 			return "it imports a function that may throw"
 		}
 		x.uses = append(x.uses, from)
-		hosts[im.Module][im.Name] = func(ctx context.Context, stack []uint64) error {
+		hosts[im.Module][im.Name] = migrate.HostFunc{Call: func(ctx context.Context, c *migrate.HostCall) error {
 			p.sum.mu.Lock()
 			p.sum.linked++
 			p.sum.mu.Unlock()
-			results, err := from.inst.Call(ctx, im.Name, stack[:len(t.Params)])
-			copy(stack, results)
+			results, err := from.inst.Call(ctx, im.Name, c.Params)
+			copy(c.Results, results)
 			return err
-		}
+		}}
 	}
 	return ""
 }

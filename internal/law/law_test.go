@@ -62,14 +62,18 @@ var may = map[string]string{
 	// The device's way to a node, and what it has learned of it.
 	"internal/remote": "internal/atomicfile internal/link internal/peer internal/trust internal/wire",
 	"internal/gauge":  "",
+	// What a run came to, for people: of its report or its trace.
+	"internal/inspect": "internal/device internal/trace",
 	".": "internal/analysis internal/atomicfile internal/clone internal/device internal/engine internal/engine/wazero internal/faultproxy " +
-		"internal/gauge internal/learned internal/link internal/linmem internal/migrate internal/node internal/peer internal/remote internal/runner " +
+		"internal/gauge internal/inspect internal/learned internal/link internal/linmem internal/migrate internal/node internal/peer internal/remote internal/runner " +
 		"internal/trace internal/trust internal/vfs internal/wasi internal/wasi/local internal/wasm internal/wire",
 	"cmd/clonecloud": ". examples",
 	// Programs to offload know nothing of what offloads them.
 	"examples":           "",
 	"examples/gen":       "examples",
 	"examples/virusscan": "",
+	// A release is made of the binary, from outside.
+	"packaging/dist": "",
 	// What tests and measures the whole may look everywhere.
 	"internal/conformance":                 "*",
 	"internal/conformance/corpus":          "",
@@ -83,9 +87,10 @@ var outside = map[string]string{
 	"github.com/tetratelabs/wazero": "internal/engine/wazero internal/conformance/corpus/mkcorpus",
 	"github.com/spf13/cobra":        "cmd/clonecloud",
 	"github.com/spf13/pflag":        "cmd/clonecloud",
+	"github.com/BurntSushi/toml":    "cmd/clonecloud",
 	"github.com/klauspost/compress": "internal/delta internal/link",
 	"google.golang.org/protobuf":    "internal/wire internal/wire/wirepb",
-	"golang.org/x/sys":              "internal/link internal/linmem internal/vfs internal/wasi/local bench/core internal/node internal/node/control",
+	"golang.org/x/sys":              "internal/link internal/linmem internal/vfs internal/wasi/local bench/core internal/node internal/node/control cmd/clonecloud",
 	"github.com/google/go-cmp":      "internal/engine/enginetest", // a suite for tests
 }
 

@@ -13,7 +13,6 @@ import (
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
 	"github.com/clonecloud/clonecloud/internal/wasi"
-	"github.com/clonecloud/clonecloud/internal/wasm"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
@@ -28,8 +27,8 @@ type Process struct {
 	Mem      *linmem.Memory // nil: the module has none
 	WASI     *wasi.Process
 
-	hosts    map[[2]string]wasm.FuncType // imported host functions, by module and name
-	cells    []cell                      // by index
+	hosts    map[[2]string]*hostImport // the embedder's functions that are imported, by module and name
+	cells    []cell                    // by index
 	segments []segment
 	bodies   []engine.Func
 	arms     []engine.Global

@@ -43,10 +43,10 @@ func start(t *testing.T, bin []byte, opt rewrite.Options) *migrate.Process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	hosts := migrate.Hosts{"host": {"add": func(_ context.Context, stack []uint64) error {
-		stack[0] += stack[1]
+	hosts := migrate.Hosts{"host": {"add": {Call: func(_ context.Context, c *migrate.HostCall) error {
+		c.Results[0] = c.Params[0] + c.Params[1]
 		return nil
-	}}}
+	}}}}
 	w := &wasi.Process{State: wasi.NewState([]string{"prog"}, []string{"A=b"}, [32]byte{1})}
 	w.System = hosts.System(wasi.NewClocks(true))
 	p, err := prog.Start(ctx, migrate.Linkage{WASI: w, Hosts: hosts})

@@ -62,9 +62,11 @@ type Linkage struct {
 	WASI *wasi.Process
 	// Hooks are the functions of the rewriter's import module, by name.
 	Hooks map[string]engine.HostFunc
-	// Hosts are functions that the embedder declared by value; what is imported, is no WASI and not in here, makes
-	// Start fail.
+	// Hosts are the embedder's functions; what is imported, is no WASI and not in here, makes Start fail.
 	Hosts Hosts
+	// MaxHost bounds the bytes that one call of a host function gets or gives, in numbers and ranges; a call of more
+	// ends the run with ErrHostLimit. Default: 1 GiB.
+	MaxHost uint64
 	// Tracker is how dirty pages are noticed; None on a process that is never captured.
 	Tracker linmem.Tracker
 	// MemoryLimit is how many bytes the memory may have, below what the module declares; 0: as many as it declares. A
@@ -92,15 +94,13 @@ func (p *Program) Start(ctx context.Context, l Linkage) (*Process, error) {
 	for name, f := range l.Hooks {
 		add(rewrite.Module, name, f)
 	}
-	hosts := map[[2]string]wasm.FuncType{}
-	for _, im := range p.Original.Imports {
-		if im.Kind != wasm.ExternFunc || !l.Hosts.Has(im.Module, im.Name) || funcs[im.Module][im.Name].Call != nil {
-			continue
+	hosts, err := p.link(l, func(f *hostImport) {
+		if funcs[f.module][f.name].Call == nil { // WASI's stay
+			add(f.module, f.name, f.hostFunc(l.WASI))
 		}
-		if f, ok := valueHost(p.Original, im, l.WASI); ok {
-			add(im.Module, im.Name, f)
-			hosts[[2]string{im.Module, im.Name}] = p.Original.Types[im.Type]
-		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	if m := p.Manifest; m.Stop != "" && funcs[rewrite.Module][rewrite.ImportPoll].Call == nil {
 		add(rewrite.Module, rewrite.ImportPoll, engine.HostFunc{Call: func(ctx context.Context, _ engine.Instance, _ []uint64) error {
@@ -145,118 +145,23 @@ func wasiHost(f wasi.Func) engine.HostFunc {
 		}}
 }
 
-// OpHost is the operation of a host function that an embedder declared by value: Path its module, Path2 its name,
-// Data the arguments as 8 bytes each, Size the number of results, which come back in Data likewise.
-const OpHost = wasi.OpOther
-
-// Hosts are host functions that get and give only numbers, by module and name.
-type Hosts map[string]map[string]func(ctx context.Context, stack []uint64) error
-
-// Has tells whether the function is declared.
-func (h Hosts) Has(module, name string) bool { return h[module][name] != nil }
-
-// System answers OpHost from h and passes everything else to s.
-func (h Hosts) System(s wasi.System) wasi.System {
-	if len(h) == 0 {
-		return s
-	}
-	return &hostSystem{h, s}
-}
-
-type hostSystem struct {
-	hosts Hosts
-	next  wasi.System
-}
-
-func (s *hostSystem) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response) error {
-	if req.Op != OpHost {
-		return s.next.Do(ctx, req, resp)
-	}
-	f := s.hosts[req.Path][req.Path2]
-	if f == nil || len(req.Data)%8 != 0 || req.Size > maxHostSlots {
-		return fmt.Errorf("call of host function %q %q: not declared, or malformed", req.Path, req.Path2)
-	}
-	stack := make([]uint64, max(len(req.Data)/8, int(req.Size)))
-	for i := range len(req.Data) / 8 {
-		stack[i] = binary.LittleEndian.Uint64(req.Data[8*i:])
-	}
-	if err := f(ctx, stack); err != nil {
-		return err
-	}
-	resp.Data = resp.Data[:0]
-	for _, v := range stack[:req.Size] {
-		resp.Data = binary.LittleEndian.AppendUint64(resp.Data, v)
-	}
-	return nil
-}
-
-const maxHostSlots = 1000
-
-// CheckHost tells whether an OpHost that came from the other side is a call that the guest could make: of a host
-// function that the module imports, with arguments of its type. Embedders rely on that.
-func (p *Process) CheckHost(req *wasi.Request) error {
-	ft, ok := p.hosts[[2]string{req.Path, req.Path2}]
-	switch {
-	case !ok:
-		return fmt.Errorf("no host function %q %q is imported", req.Path, req.Path2)
-	case len(req.Data) != 8*len(ft.Params) || req.Size != uint64(len(ft.Results)):
-		return fmt.Errorf("host function %q %q with %d bytes of arguments and %d results", req.Path, req.Path2, len(req.Data), req.Size)
-	}
-	for i, t := range ft.Params {
-		if v := binary.LittleEndian.Uint64(req.Data[8*i:]); (t.Kind == typeI32 || t.Kind == typeF32) && v>>32 != 0 {
-			return fmt.Errorf("argument %d of host function %q %q is out of its type's range", i, req.Path, req.Path2)
-		}
-	}
-	return nil
-}
-
-// valueHost makes the import that carries a host function's arguments to the System; false for a signature that is
-// not all numbers.
-func valueHost(m *wasm.Module, im wasm.Import, w *wasi.Process) (engine.HostFunc, bool) {
-	ft := m.Types[im.Type]
-	var f engine.HostFunc
-	for _, t := range ft.Params {
-		f.Params = append(f.Params, t.Kind)
-	}
-	for _, t := range ft.Results {
-		f.Results = append(f.Results, t.Kind)
-	}
-	for _, k := range append(append([]byte{}, f.Params...), f.Results...) {
-		if k > 0x7f || k < 0x7c {
-			return f, false
-		}
-	}
-	f.Call = func(ctx context.Context, _ engine.Instance, stack []uint64) error {
-		req := wasi.Request{Op: OpHost, Path: im.Module, Path2: im.Name, Size: uint64(len(f.Results))}
-		for i := range f.Params {
-			req.Data = binary.LittleEndian.AppendUint64(req.Data, stack[i])
-		}
-		var resp wasi.Response
-		if err := w.System.Do(ctx, &req, &resp); err != nil {
-			return err
-		}
-		if len(resp.Data) != 8*len(f.Results) {
-			return fmt.Errorf("host function %q %q: answer of %d bytes for %d results", im.Module, im.Name, len(resp.Data), len(f.Results))
-		}
-		for i := range f.Results {
-			stack[i] = binary.LittleEndian.Uint64(resp.Data[8*i:])
-		}
-		return nil
-	}
-	return f, true
-}
-
 // OutputWindow is the credit for output that every attempt begins with, in bytes, on both sides.
 const OutputWindow = 256 << 10
 
-// CloneCode is the identity of a clone's code: of the module, the version of the rewriter and how it was told to
-// rewrite. Both sides compute it, and must agree.
-func CloneCode(module wire.ID, candidates []uint32, options wire.Options) wire.ID {
+// CloneCode is the identity of a clone's code: of the module, the version of the rewriter, how it was told to rewrite, and
+// what the embedder's functions do to memory. Both sides compute it, and must agree.
+func CloneCode(module wire.ID, candidates []uint32, options wire.Options, hosts []wire.HostRange) wire.ID {
 	b := append([]byte("clonecloud clone code\x00"), module[:]...)
 	b = binary.LittleEndian.AppendUint32(b, rewrite.Version)
 	b = binary.LittleEndian.AppendUint32(b, uint32(options))
+	b = binary.LittleEndian.AppendUint32(b, uint32(len(candidates)))
 	for _, c := range candidates {
 		b = binary.LittleEndian.AppendUint32(b, c)
+	}
+	for _, r := range hosts {
+		for _, v := range [...]uint32{r.Func, r.Pointer, r.Length, r.Count, r.Size, uint32(r.Direction)} {
+			b = binary.LittleEndian.AppendUint32(b, v)
+		}
 	}
 	return sha256.Sum256(b)
 }

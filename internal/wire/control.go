@@ -8,7 +8,7 @@ import (
 
 const smallHint = 128
 
-func (m *Hello) sizeHint() int       { return 2*smallHint + 5*len(m.Candidates) }
+func (m *Hello) sizeHint() int       { return 2*smallHint + 5*len(m.Candidates) + 16*len(m.Hosts) }
 func (*Welcome) sizeHint() int       { return smallHint }
 func (m *Migrate) sizeHint() int     { return m.Image.sizeHint() + 8*len(m.Args) }
 func (*PagesEnd) sizeHint() int      { return 32 }
@@ -32,11 +32,13 @@ func (m *Image) sizeHint() int {
 }
 
 func (m *Hello) appendBody(b []byte) ([]byte, error) {
-	return marshal(b, &pb.Hello{
+	p := &pb.Hello{
 		Version: m.Version, Module: some(m.Module[:]), Process: some(m.Process[:]), Session: some(m.Session[:]), Code: some(m.Code[:]),
 		Options: uint32(m.Options), Engine: m.Engine, Arch: m.Arch, MemoryMax: m.MemoryMax, Resume: m.Resume,
 		Candidates: m.Candidates, Early: m.Early, VirtualClock: m.VirtualClock,
-	})
+	}
+	hostsToProto(p, m.Hosts)
+	return marshal(b, p)
 }
 
 func (m *Hello) decode(b []byte) error {
@@ -47,6 +49,10 @@ func (m *Hello) decode(b []byte) error {
 	*m = Hello{
 		Version: p.Version, Options: Options(p.Options), Engine: p.Engine, Arch: p.Arch, MemoryMax: p.MemoryMax, Resume: p.Resume,
 		Candidates: p.Candidates, Early: p.Early, VirtualClock: p.VirtualClock,
+	}
+	var err error
+	if m.Hosts, err = hostsFromProto(&p); err != nil {
+		return err
 	}
 	return errors.Join(fixed("module", m.Module[:], p.Module), fixed("process", m.Process[:], p.Process),
 		fixed("session", m.Session[:], p.Session), fixed("code", m.Code[:], p.Code))

@@ -59,6 +59,8 @@ type Hello struct {
 	VirtualClock bool
 	// Candidates are the functions that may migrate, by index in the original module, ascending.
 	Candidates []uint32
+	// Hosts are the memory ranges that the embedder's functions read and write, by function, in order of declaration.
+	Hosts []HostRange
 }
 
 // Welcome accepts a session.

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	pb "github.com/clonecloud/clonecloud/internal/wire/wirepb"
 )
 
 var (
@@ -29,6 +32,7 @@ func messages() []Message {
 		&Hello{
 			Version: 1, Module: idA, Process: tokA, Session: tokA, Code: idB, Options: OptionCanonicalNaN | OptionPoll, Early: true, VirtualClock: true,
 			Engine: "wazero-compiler", Arch: "arm64", MemoryMax: 1 << 32, Resume: true, Candidates: []uint32{1, 5, 6},
+			Hosts: []HostRange{{Func: 1, Pointer: 2, Length: 3, Size: 8, Direction: DirIn}, {Func: 1, Pointer: 4, Count: 5, Size: 1, Direction: DirInOut}},
 		},
 		&Welcome{Version: 1, Session: tokA, HaveModule: true, Resumed: true, State: idA, Engine: "e", Arch: "amd64", Speed: 4e8},
 		&Module{Total: 100, Offset: 97, Data: []byte("abc")},
@@ -55,6 +59,8 @@ func messages() []Message {
 		&Ack{},
 	}
 }
+
+func hostRange(r ...HostRange) *Hello { return &Hello{Session: tokA, Hosts: r} }
 
 func TestMessages(t *testing.T) {
 	seen := map[Type]bool{}
@@ -123,8 +129,12 @@ func TestBounds(t *testing.T) {
 		candidates[i] = 1<<32 - MaxCandidates + uint32(i)
 	}
 	name := strings.Repeat("n", maxName)
+	hosts := make([]HostRange, MaxHostRanges)
+	for i := range hosts {
+		hosts[i] = HostRange{1<<32 - MaxHostRanges + uint32(i), MaxParams - 1, 0, 1<<32 - 1, 1<<32 - 1, DirInOut}
+	}
 	for _, m := range []Message{
-		&Hello{1 << 31, idB, tokA, tokA, idB, allOptions, name, name, MaxMemory, true, true, true, candidates},
+		&Hello{1 << 31, idB, tokA, tokA, idB, allOptions, name, name, MaxMemory, true, true, true, candidates, hosts},
 		&Module{1 << 30, 1<<30 - MaxData, make([]byte, MaxData)},
 		&Migrate{huge, 1<<32 - 1, 1<<32 - 1, ContinuationCall, slots, big},
 		&Reintegrate{huge, 1<<32 - 1, OutcomeResults, slots, 255, 1<<32 - 1, strings.Repeat("x", MaxText), huge, huge, big},
@@ -177,6 +187,16 @@ func TestValidate(t *testing.T) {
 		"hello-name":           &Hello{Session: tokA, Engine: "a\x1b[31m"},
 		"hello-name-long":      &Hello{Session: tokA, Engine: strings.Repeat("x", maxName+1)},
 		"hello-candidates":     &Hello{Session: tokA, Candidates: []uint32{2, 2}},
+		"host-parameter":       hostRange(HostRange{Pointer: MaxParams, Length: 1, Size: 1, Direction: DirIn}),
+		"host-length":          hostRange(HostRange{Length: MaxParams, Size: 1, Direction: DirIn}),
+		"host-no-size":         hostRange(HostRange{Length: 1, Direction: DirIn}),
+		"host-two-lengths":     hostRange(HostRange{Length: 1, Count: 2, Size: 1, Direction: DirIn}),
+		"host-no-length":       hostRange(HostRange{Size: 1, Direction: DirIn}),
+		"host-no-direction":    hostRange(HostRange{Length: 1, Size: 1}),
+		"host-direction":       hostRange(HostRange{Length: 1, Size: 1, Direction: 4}),
+		"host-order":           hostRange(HostRange{Func: 1, Length: 1, Size: 1, Direction: DirIn}, HostRange{Length: 1, Size: 1, Direction: DirIn}),
+		"host-ranges":          hostRange(slices.Repeat([]HostRange{{Length: 1, Size: 1, Direction: DirIn}}, MaxFuncRanges+1)...),
+		"host-all-ranges":      hostRange(make([]HostRange, MaxHostRanges+1)...),
 		"welcome-name":         &Welcome{Arch: "a b"},
 		"module-beyond":        &Module{Total: 2, Offset: 1, Data: []byte("ab")},
 		"module-offset":        &Module{Total: 2, Offset: 1<<64 - 1, Data: []byte("ab")},
@@ -325,6 +345,42 @@ func FuzzDecode(f *testing.F) {
 		again2, _ := m2.appendBody(nil)
 		if !bytes.Equal(again, again2) {
 			t.Fatalf("%+v is read back as %+v", m, m2)
+		}
+	})
+}
+
+// FuzzHosts decodes what is declared of host functions: what is taken is within bounds, and says the same when encoded again.
+func FuzzHosts(f *testing.F) {
+	hello := messages()[0].(*Hello)
+	for _, list := range [][]HostRange{nil, hello.Hosts, hello.Hosts[:1], slices.Repeat(hello.Hosts[:1], MaxFuncRanges)} {
+		p := &pb.Hello{Session: tokA[:]}
+		hostsToProto(p, list)
+		b, err := marshal(nil, p)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		m, err := DecodeBody(TypeHello, body)
+		if err != nil {
+			return
+		}
+		h := m.(*Hello)
+		funcs := map[uint32]int{}
+		for i, r := range h.Hosts {
+			funcs[r.Func]++
+			if funcs[r.Func] > MaxFuncRanges || i >= MaxHostRanges || r.Pointer >= MaxParams || r.Length >= MaxParams || r.Size == 0 {
+				t.Fatalf("taken: %+v", h.Hosts)
+			}
+		}
+		again, err := h.appendBody(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var h2 Hello
+		if err := h2.decode(again); err != nil || !slices.Equal(h.Hosts, h2.Hosts) {
+			t.Fatalf("%+v is read back as %+v, %v", h.Hosts, h2.Hosts, err)
 		}
 	})
 }

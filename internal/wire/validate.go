@@ -69,7 +69,7 @@ func (m *Hello) Validate() error {
 			return fmt.Errorf("candidate %d is out of order", m.Candidates[i])
 		}
 	}
-	return errors.Join(checkLen("candidates", len(m.Candidates), MaxCandidates), checkMemory(m.MemoryMax), checkName("engine", m.Engine), checkName("arch", m.Arch))
+	return errors.Join(checkHosts(m.Hosts), checkLen("candidates", len(m.Candidates), MaxCandidates), checkMemory(m.MemoryMax), checkName("engine", m.Engine), checkName("arch", m.Arch))
 }
 
 // Validate implements Message.

@@ -45,7 +45,7 @@ import (
 )
 
 // Version is the version of this language; both sides must have the same.
-const Version = 2
+const Version = 3
 
 // Bounds of frames and messages.
 const (
