@@ -81,6 +81,7 @@ func (c *Controller) situation() Situation {
 // the policy expects to gain by that; where nothing is known, the first candidate waits as long as the configuration says.
 func (c *Controller) await(ctx context.Context, id uint32) *conn {
 	if n := c.cfg.Cloud.ready(); n != nil {
+		c.waited = true // another, should this one be lost, is not waited for
 		return n
 	}
 	var wait time.Duration
