@@ -95,6 +95,7 @@ type autoCase struct {
 	compiled bool // measured on a compiling device too
 	wasm     []byte
 	args     []string
+	env      []string
 	stdin    []byte
 	exit     uint32
 	prepare  func(dir string) ([]clonecloud.Mount, error) // a fresh input; nil: none
@@ -123,8 +124,8 @@ func autoCases(ctx context.Context, o *options) ([]autoCase, error) {
 			return []clonecloud.Mount{{Host: dir, Guest: examples.Mount}}, p.Generate(dir, examples.Small, 1)
 		}})
 	}
-	if o.corpus != "" {
-		more, err := corpusCases(o)
+	if o.programs != "" {
+		more, err := realCases(o)
 		if err != nil {
 			return nil, err
 		}
@@ -133,31 +134,32 @@ func autoCases(ctx context.Context, o *options) ([]autoCase, error) {
 	return slices.DeleteFunc(cases, func(c autoCase) bool { return !strings.Contains(c.name, o.filter) }), nil
 }
 
-// corpusCases are the first runs of the programs that are built.
-func corpusCases(o *options) ([]autoCase, error) {
-	ps, err := corpus.Programs()
+// realCases are programs that were not written for this, as far as they are built.
+func realCases(o *options) ([]autoCase, error) {
+	ps, err := corpus.Commands()
 	if err != nil {
 		return nil, err
 	}
 	var cases []autoCase
 	for _, p := range ps {
-		r := p.Runs[0]
-		bin, err := os.ReadFile(filepath.Join(o.corpus, p.Module(&r)))
+		r, built := p.Runs[0], p.Built(o.programs)
+		bin, err := os.ReadFile(filepath.Join(built, p.Module(&r)))
 		if errors.Is(err, os.ErrNotExist) {
+			fmt.Fprintf(os.Stderr, "auto: %s is not built\n", p.Name)
 			continue
 		}
 		if err != nil {
 			return nil, err
 		}
-		c := autoCase{name: p.Name, wasm: bin, args: r.Args, exit: r.Exit}
+		c := autoCase{name: p.Name + " (" + p.Lang + ")", wasm: bin, args: r.Args, env: r.Env, exit: r.Exit}
 		if r.Stdin != "" {
-			if c.stdin, err = corpus.Input(o.corpus, r.Stdin); err != nil {
+			if c.stdin, err = corpus.Input(built, r.Stdin); err != nil {
 				return nil, err
 			}
 		}
 		c.prepare = func(dir string) ([]clonecloud.Mount, error) {
 			var mounts []clonecloud.Mount
-			ms, err := p.Prepare(o.corpus, dir)
+			ms, err := p.Prepare(built, dir)
 			for _, m := range ms {
 				mounts = append(mounts, clonecloud.Mount{Host: m.Host, Guest: m.Guest})
 			}
@@ -181,7 +183,7 @@ func (c *autoCase) run(ctx context.Context, o *options, cfg clonecloud.Config) (
 		}
 	}
 	var out bytes.Buffer
-	cfg.Module, cfg.Args, cfg.Stdin, cfg.Stdout, cfg.Seed = c.wasm, c.args, bytes.NewReader(c.stdin), &out, 1
+	cfg.Module, cfg.Args, cfg.Env, cfg.Stdin, cfg.Stdout, cfg.Seed = c.wasm, c.args, c.env, bytes.NewReader(c.stdin), &out, 1
 	cfg.CacheDir = filepath.Join(o.scratch, "code")
 	if o.events {
 		cfg.Events = func(e clonecloud.Event) { fmt.Fprintf(os.Stderr, "%10.3f ms  %v\n", float64(e.At)/1e6, e) }

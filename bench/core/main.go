@@ -45,12 +45,14 @@ var parts = []part{
 }
 
 type options struct {
-	rounds  int
-	corpus  string
-	filter  string
-	links   []string
-	events  bool
-	scratch string
+	rounds int
+	corpus string
+	// programs is where real programs are built, in a folder for each language.
+	programs string
+	filter   string
+	links    []string
+	events   bool
+	scratch  string
 }
 
 func main() {
@@ -66,7 +68,8 @@ func main() {
 	asJSON := flag.Bool("json", false, "print JSON")
 	profile := flag.String("cpuprofile", "", "write a profile of the processor's time to `file`")
 	flag.IntVar(&o.rounds, "rounds", 15, "how often each side is measured")
-	flag.StringVar(&o.corpus, "corpus", "", "`directory` of built corpus programs to measure too (wrappers, variants, auto)")
+	flag.StringVar(&o.corpus, "corpus", "", "`directory` of built corpus programs to measure too (wrappers, variants)")
+	flag.StringVar(&o.programs, "programs", "", "`directory` of built real programs, with a folder for each language (auto)")
 	flag.StringVar(&o.filter, "only", "", "measure only programs whose name contains `text`")
 	flag.BoolVar(&o.events, "events", false, "tell on stderr what is decided (auto)")
 	flag.Func("link", "measure only over these kinds of `links`, with commas between (auto)", func(s string) error {
