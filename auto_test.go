@@ -22,7 +22,7 @@ func TestLearns(t *testing.T) {
 		args  []string
 		learn func(r *clonecloud.Report) bool // what a later run has learned
 	}{
-		{"long", []string{"guest", "work", "20000"}, func(r *clonecloud.Report) bool { return r.Share > 0.9 }},
+		{"long", []string{"guest", "work", "6000"}, func(r *clonecloud.Report) bool { return r.Share > 0.5 }},
 		{"short", []string{"guest", "exit", "0"}, func(r *clonecloud.Report) bool { return r.LinkUp == 0 }},
 	} {
 		t.Run(c.name, func(t *testing.T) {

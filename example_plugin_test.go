@@ -106,7 +106,7 @@ func ExampleProcess_Go() {
 		fmt.Println(err)
 		return
 	}
-	call := plugin.Go(ctx, "hash", 1<<16, 1000)
+	call := plugin.Go(ctx, "hash", 1<<16, 4000)
 	if _, err := plugin.Call(ctx, "count"); errors.Is(err, clonecloud.ErrBusy) {
 		fmt.Println("count:", err)
 	}
@@ -117,7 +117,7 @@ func ExampleProcess_Go() {
 	fmt.Println("count:", count, err)
 	// Output:
 	// count: process is busy with a call
-	// hash: [943c9dc5] <nil>
+	// hash: [cd9c9dc5] <nil>
 	// count: [101] <nil>
 }
 
@@ -139,7 +139,7 @@ func ExampleProcess_Call_cancelled() {
 		return
 	}
 	impatient := errors.New("the user has left")
-	ctx, cancel := context.WithTimeoutCause(context.Background(), 300*time.Millisecond, impatient)
+	ctx, cancel := context.WithTimeoutCause(context.Background(), 2*time.Second, impatient)
 	defer cancel()
 	_, err = plugin.Call(ctx, "forever")
 	fmt.Println(errors.Is(err, impatient))

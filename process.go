@@ -265,7 +265,8 @@ func (p *Process) Write(addr uint32, b []byte) error {
 }
 
 // Close ends the process and releases what it has. A call that runs is cancelled and waited for: code that computes on the
-// device and cannot be interrupted is waited for as long as it takes, see [Process.Call].
+// device and cannot be interrupted is waited for as long as it takes, see [Process.Call]. A host function must not close the
+// process that calls it, nor its program: they would wait for each other.
 func (p *Process) Close() error {
 	p.mu.Lock()
 	if p.closed {

@@ -155,7 +155,7 @@ func TestBusy(t *testing.T) {
 			if err := use(); err != clonecloud.ErrBusy {
 				t.Errorf("%s: %v", name, err)
 			}
-			if took := time.Since(begin); took > time.Second {
+			if took := time.Since(begin); took > 10*time.Second { // at once, but for a busy machine
 				t.Errorf("%s waits for %v", name, took)
 			}
 		}
@@ -248,23 +248,34 @@ func second[T any](_ T, err error) error { return err }
 
 // TestCancelOffload: a call in the midst of an offload whose clone computes for ever ends with its context, soon.
 func TestCancelOffload(t *testing.T) {
+	const limit = time.Second // until when a busy machine must have begun the call
 	cause := errors.New("had enough")
-	for name, cancelled := range map[string]func() (context.Context, context.CancelFunc){
-		"timeout": func() (context.Context, context.CancelFunc) {
-			return context.WithTimeout(t.Context(), 100*time.Millisecond)
+	for name, cancelled := range map[string]func(away <-chan struct{}) (context.Context, context.CancelFunc){
+		"timeout": func(<-chan struct{}) (context.Context, context.CancelFunc) {
+			return context.WithTimeout(t.Context(), limit)
 		},
-		"cause": func() (context.Context, context.CancelFunc) {
-			return context.WithTimeoutCause(t.Context(), 100*time.Millisecond, cause)
+		"cause": func(away <-chan struct{}) (context.Context, context.CancelFunc) {
+			ctx, cancel := context.WithCancelCause(t.Context())
+			go func() {
+				<-away
+				cancel(cause)
+			}()
+			return ctx, func() { cancel(nil) }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := start(t, clonecloud.Config{Module: wasm("plugin")}, "forever", "count")
+			away := make(chan struct{})
+			p := start(t, clonecloud.Config{Module: wasm("plugin"), Events: func(e clonecloud.Event) {
+				if e.Kind == "sent" && e.Function == "forever" {
+					close(away)
+				}
+			}}, "forever", "count")
 			call(t, p, "count") // the clone is ready from here on
-			ctx, cancel := cancelled()
+			ctx, cancel := cancelled(away)
 			defer cancel()
 			begin := time.Now()
 			_, err := p.Call(ctx, "forever")
-			if took := time.Since(begin); took < 50*time.Millisecond || took > 5*time.Second {
+			if took := time.Since(begin); took > 20*time.Second {
 				t.Errorf("took %v", took)
 			}
 			if !errors.Is(err, context.Cause(ctx)) || !errors.Is(err, ctx.Err()) {
@@ -279,6 +290,11 @@ func TestCancelOffload(t *testing.T) {
 			}
 			if done, fallbacks := r.Offloads(); done != 1 || fallbacks != 0 {
 				t.Errorf("%d offloads and %d fallbacks", done, fallbacks)
+			}
+			select {
+			case <-away:
+			default:
+				t.Error("it was not on the clone")
 			}
 		})
 	}
@@ -403,6 +419,22 @@ func TestProcessMain(t *testing.T) {
 	}
 }
 
+// TestInitialized: a library has been initialised when its process is there, whatever is used of it first.
+func TestInitialized(t *testing.T) {
+	p := start(t, clonecloud.Config{Module: wasm("plugin")})
+	size, err := p.MemorySize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory := make([]byte, size)
+	if err := p.Read(0, memory); err != nil || !bytes.Contains(memory, []byte{100, 0, 0, 0}) {
+		t.Errorf("the count does not stand at 100 in its memory: %v", err)
+	}
+	if n := call(t, p, "count"); n != 101 {
+		t.Errorf("count is %d", n)
+	}
+}
+
 // TestReportTimes: the time between calls is not the guest's.
 func TestReportTimes(t *testing.T) {
 	p := start(t, clonecloud.Config{Module: wasm("plugin")})
@@ -410,7 +442,7 @@ func TestReportTimes(t *testing.T) {
 	time.Sleep(200 * time.Millisecond)
 	call(t, p, "count")
 	r, err := p.Report()
-	if err != nil || r.Device > 100*time.Millisecond || r.Wall < 200*time.Millisecond {
+	if err != nil || r.Device > r.Wall-200*time.Millisecond {
 		t.Errorf("%v on the device of %v, %v", r.Device, r.Wall, err)
 	}
 }

@@ -158,7 +158,15 @@ func (p *Program) Start(ctx context.Context, sc StartConfig) (*Process, error) {
 	if rc.Begin != nil && p.prog.Movable() {
 		s.Delay = rc.Begin(p.prog.Identity())
 	}
-	return p.start(ctx, cfg, s, l)
+	proc, err := p.start(ctx, cfg, s, l)
+	if err != nil || !proc.inst.Library() {
+		return proc, err
+	}
+	if err := proc.inst.Initialize(ctx); err != nil {
+		proc.end(err)
+		return nil, errors.Join(err, proc.Close())
+	}
+	return proc, nil
 }
 
 // unprepared is a cloud that the next process need not connect with.

@@ -162,6 +162,9 @@ func QueryNode(ctx context.Context, cfg RemoteCloudConfig) (NodeStatus, error) {
 	if s.Protocol != wire.Version {
 		return s, fmt.Errorf("the node speaks version %d of the protocol, this program %d", s.Protocol, wire.Version)
 	}
+	if err := node.CheckStatus(&s.Status); err != nil {
+		return s, err
+	}
 	_ = c.memory.Learn(func(f *remote.Facts) {
 		f.Engine, f.Arch, f.Speed = s.Engine, s.Arch, s.Speed
 		f.SetLink(s.RTT, device.NetworkClass(s.RTT), 0)

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -39,7 +40,7 @@ func onTerminal(t *testing.T, args ...string) string {
 func TestProgress(t *testing.T) {
 	long := []string{"run", "--cloud", "local", "--offload", "work", guest, "work", "1500000"}
 	text := onTerminal(t, long...)
-	if !strings.Contains(text, "clonecloud: work runs on the clone, 1 s") {
+	if !regexp.MustCompile(`clonecloud: work runs on the clone, \d+ s`).MatchString(text) {
 		t.Errorf("no progress in %q", text)
 	}
 	alone := onTerminal(t, "run", guest, "work", "1500000")
@@ -52,7 +53,15 @@ func TestProgress(t *testing.T) {
 	if text := onTerminal(t, append([]string{"run", "--quiet"}, long[1:]...)...); text != alone {
 		t.Errorf("with --quiet: got %q, want %q", text, alone)
 	}
-	if text := onTerminal(t, "run", "--cloud", "local", "--offload", "work", guest, "work", "10"); strings.Contains(text, "\r") {
-		t.Errorf("of a short run: got %q", text)
+	for range 10 { // until a run is as short as it is on a machine that is not busy
+		begin := time.Now()
+		text := onTerminal(t, "run", "--cloud", "local", "--offload", "work", guest, "work", "10")
+		if time.Since(begin) < screenDelay {
+			if strings.Contains(text, "\r") {
+				t.Errorf("of a short run: got %q", text)
+			}
+			return
+		}
 	}
+	t.Log("no run was short")
 }

@@ -54,8 +54,8 @@ type Cloud struct {
 	told    bool          // guarded by mu; of a first trouble
 	down    bool          // guarded by mu; the last conversation was lost or did not begin, and there is no other yet
 	begun   time.Time     // of Start
-	first   time.Duration // guarded by mu; from there to the first clone that was ready; 0: none was
-	vain    time.Duration // guarded by mu; to the end of a wait for one that was not
+	first   time.Duration // guarded by mu; from there, without Delay, to the first clone that was ready; 0: none was
+	vain    time.Duration // guarded by mu; likewise to the end of a wait for one that was not
 	learned *Known        // guarded by mu
 	past    traffic       // guarded by mu; of conversations that have ended
 }
@@ -280,7 +280,7 @@ func (c *Cloud) await(ctx context.Context, d time.Duration, smooth bool) *conn {
 		case <-changed:
 		case <-t.C:
 			c.mu.Lock()
-			c.vain = time.Since(c.begun)
+			c.vain = max(time.Since(c.begun)-c.Delay, 0)
 			c.mu.Unlock()
 			return nil
 		case <-ctx.Done():

@@ -214,10 +214,10 @@ func (c *Controller) enter(ctx context.Context, id uint32) uint64 {
 		c.decided(id, RunLocal, handedBack, Decision{}, 0)
 		return rewrite.EnterPlain
 	}
-	if why := c.stays(); why != "" {
+	if why, what := c.stays(); why != "" {
 		f.Kept["kept local"]++
 		c.decided(id, RunLocal, "kept local", Decision{}, 0)
-		c.settleHere(why)
+		c.settleHere(why, what)
 		return rewrite.EnterPlain
 	}
 	c.adopt(c.await(ctx, id))
@@ -375,7 +375,12 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 	}
 	if failed {
 		f.Fallbacks[fb.reason]++
-		t.emit(trace.Event{Kind: trace.Fallback, Took: took, Exec: t.exec, Reason: fb.reason, Text: err.Error(), HomeCalls: t.journal.Len(), Up: t.up, Down: t.down})
+		var private privateError
+		errors.As(err, &private)
+		t.emit(trace.Event{
+			Kind: trace.Fallback, Took: took, Exec: t.exec, Reason: fb.reason, Text: err.Error(), Name: private.name, HomeCalls: t.journal.Len(),
+			Up: t.up, Down: t.down,
+		})
 		c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{Total: took})
 		c.replay.Begin(t.journal)
 		c.push(k.ID, true)

@@ -1,12 +1,14 @@
 package device_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/runner"
 	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wasi"
@@ -212,5 +214,26 @@ func TestEventsHoldNoData(t *testing.T) {
 				t.Errorf("%q stands in %s", secret, text)
 			}
 		}
+	}
+}
+
+// TestEventsOfThePrivate: what a program or its clone has asked for and is to stay is named to who listens, and in no trace.
+func TestEventsOfThePrivate(t *testing.T) {
+	c := keep(device.Private{Dirs: []string{"/dir"}}, lie{function: "work", script: once(func(s *stage) {
+		s.request(read8)
+		s.refuses(s.open("in"))
+	})})
+	named := map[trace.Kind]string{}
+	for _, e := range events(t, c) {
+		if e.Name != "" {
+			named[e.Kind] = e.Name
+		}
+		line, err := json.Marshal(e)
+		if err != nil || strings.Contains(string(line), "/dir") {
+			t.Errorf("%s, %v", line, err)
+		}
+	}
+	if len(named) != 2 || named[trace.Fallback] != "/dir/in" || named[trace.Stay] != "/dir/in" {
+		t.Errorf("named are %v", named)
 	}
 }

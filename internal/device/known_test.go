@@ -247,3 +247,27 @@ func TestTouches(t *testing.T) {
 		}
 	}
 }
+
+// TestReadyWithDelay: the delay before a conversation is no part of what a later run should expect, ready or not.
+func TestReadyWithDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(link.Plan{Latency: 20 * time.Millisecond})
+		for _, wait := range []time.Duration{time.Second, time.Minute + 10*time.Millisecond, 2 * time.Minute} {
+			c, _ := n.knowing(nil, 10)
+			c.Delay = time.Minute
+			c.Start()
+			ready := c.Await(t.Context(), wait)
+			got := c.Ready()
+			switch {
+			case wait < c.Delay:
+				if ready || got != 0 { // nothing is known
+					t.Errorf("after %v: ready %v, in %v", wait, ready, got)
+				}
+			case got < 10*time.Millisecond || got > time.Second:
+				t.Errorf("after %v: ready %v, in %v", wait, ready, got)
+			}
+			c.Close()
+		}
+		n.acc.Close()
+	})
+}

@@ -99,7 +99,7 @@ func (c *lie) judge(t *testing.T, want, got *outcome) {
 			want.end, want.stdout, want.stdin, want.files)
 	}
 	if t.Failed() {
-		t.Logf("trace:\n%s", strings.Join(got.trace, "\n"))
+		t.Logf("trace:\n%s", strings.Join(got.trace(), "\n"))
 	}
 }
 

@@ -146,27 +146,29 @@ func (p Private) public(env []string) []string {
 	})
 }
 
-// errPrivate ends an attempt that asks for what stays.
-var errPrivate = errors.New("it needs what stays on the device")
+// privateError ends an attempt that asks for what stays, and names that.
+type privateError struct{ name string }
+
+func (privateError) Error() string { return "it needs what stays on the device" }
 
 // errUpload ends an attempt that would send more than allowed.
 var errUpload = errors.New("more would leave the device than allowed")
 
-// stays gives the reason for which nothing may leave any more, "" if something may.
-func (c *Controller) stays() string {
+// stays gives the reason for which nothing may leave any more, "" if something may, and the name of what was read.
+func (c *Controller) stays() (why, name string) {
 	switch {
 	case c.out.read != "":
-		return "read " + c.out.read
+		return "read what stays on the device", c.out.read
 	case len(c.cfg.Private.Env) > 0 && c.proc.WASI.EnvRead:
-		return "read its variables"
+		return "read its variables", ""
 	case c.cfg.Limits.Upload > 0 && c.cfg.Cloud.totals().up >= c.cfg.Limits.Upload:
-		return "upload limit"
+		return "upload limit", ""
 	}
-	return ""
+	return "", ""
 }
 
 // settleHere lets everything stay from now on.
-func (c *Controller) settleHere(why string) {
+func (c *Controller) settleHere(why, name string) {
 	if c.here {
 		return
 	}
@@ -176,7 +178,7 @@ func (c *Controller) settleHere(why string) {
 			c.proc.Arm(k.ID, false)
 		}
 	}
-	c.emit(trace.Event{Kind: trace.Stay, Text: why})
+	c.emit(trace.Event{Kind: trace.Stay, Text: why, Name: name})
 }
 
 // uploadMargin is what the frames around what is sent may need, and acknowledgements.

@@ -12,7 +12,6 @@ import (
 	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/runner"
-	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
 	"github.com/clonecloud/clonecloud/internal/wire"
@@ -65,26 +64,26 @@ func TestPrivate(t *testing.T) {
 	}{
 		{keep(device.Private{Stdin: true}, lie{name: "stdin", function: "work", reason: "kept local", script: once(func(s *stage) {
 			s.refuses(read8)
-		})}), "read standard input"},
+		})}), "read what stays on the device: standard input"},
 		{keep(device.Private{Dirs: []string{"/dir"}}, lie{name: "directory", function: "work", reason: "kept local", script: once(func(s *stage) {
 			s.request(read8) // is free
 			s.refuses(s.open("in"))
-		})}), "read /dir/in"},
+		})}), "read what stays on the device: /dir/in"},
 		{keep(device.Private{Dirs: []string{"/dir"}}, lie{name: "directory_stat", function: "work", line: broke + "stat-path is out of",
 			reason: "distrust", script: once(func(s *stage) {
 				s.call++
 				s.send(s.homeCall(wasi.Request{Op: wasi.OpStatPath, Handle: s.dirHandle(), Path: "in"}))
-			})}), "read /dir/in"}, // here, afterwards
+			})}), "read what stays on the device: /dir/in"}, // here, afterwards
 		{keep(device.Private{Stdin: true}, lie{name: "read_here", script: once(func(s *stage) {
 			s.back(s.answer(5050)) // before anything was read
 			expect[*wire.Commit](s)
 			panic(fmt.Sprintf("sent %+v after all", expect[*wire.Migrate](s)))
-		})}), "read standard input"},
+		})}), "read what stays on the device: standard input"},
 		{keep(device.Private{Dirs: []string{"/dir"}}, lie{name: "read_here_directory", script: once(func(s *stage) {
 			s.back(s.answer(5050))
 			expect[*wire.Commit](s)
 			panic(fmt.Sprintf("sent %+v after all", expect[*wire.Migrate](s)))
-		})}), "read /dir/in"},
+		})}), "read what stays on the device: /dir/in"},
 		{keep(device.Private{Env: []string{"HOME"}}, lie{name: "variable", script: once(func(s *stage) {
 			for _, result := range []uint64{5050, 55} {
 				if len(s.env()) > 0 {
@@ -114,7 +113,7 @@ func TestPrivate(t *testing.T) {
 			got := play(t, c.lie)
 			c.judge(t, want, got)
 			stays := ""
-			for _, l := range got.trace {
+			for _, l := range got.trace() {
 				if _, why, ok := strings.Cut(l, "nothing leaves the device from here on: "); ok {
 					stays += why
 				}
@@ -136,13 +135,9 @@ func load(t *testing.T, c *lie, env ...string) (*runner.Instance, *outcome) {
 	o := &outcome{}
 	cfg := runner.Config{
 		Module: guestWasm, Engine: eng, Args: []string{"guest"}, Env: env, Local: local.Config{VirtualClock: true},
-		Hosts: migrate.Hosts{"host": {"mul": {Call: func(context.Context, *migrate.HostCall) error { return nil }}}},
-		Log:   func(f string, a ...any) { o.log = append(o.log, fmt.Sprintf(f, a...)) },
-		Events: func(e trace.Event) {
-			if e.Kind != trace.End && !e.Fine() {
-				o.trace = append(o.trace, e.String())
-			}
-		},
+		Hosts:  migrate.Hosts{"host": {"mul": {Call: func(context.Context, *migrate.HostCall) error { return nil }}}},
+		Log:    func(f string, a ...any) { o.log = append(o.log, fmt.Sprintf(f, a...)) },
+		Events: o.told,
 	}
 	stop := c.connect(t.Context(), &cfg)
 	t.Cleanup(stop)
@@ -203,8 +198,8 @@ func TestVariablesComeBack(t *testing.T) {
 	if done, _ := r.Offloads(); err != nil || done != 2 || len(sent) > 0 {
 		t.Errorf("%d offloads, %v", done, err)
 	}
-	if last := o.trace[len(o.trace)-1]; !strings.HasSuffix(last, "nothing leaves the device from here on: read its variables") {
-		t.Errorf("trace ends with %q", last)
+	if lines := o.trace(); !slices.Contains(lines, "nothing leaves the device from here on: read its variables") {
+		t.Errorf("told %q", lines)
 	}
 }
 

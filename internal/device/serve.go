@@ -136,7 +136,7 @@ func (t *trip) homeCall(ctx context.Context, m *wire.HomeCall) error {
 		return err
 	}
 	if what := t.c.out.touches(&req); what != "" {
-		return fmt.Errorf("%w: %s", errPrivate, what)
+		return privateError{what}
 	}
 	if !t.answered.IsZero() {
 		t.turn = min(t.turn, time.Since(t.answered))

@@ -242,7 +242,24 @@ type outcome struct {
 	files       map[string]string
 	stdin       string // what is left of it
 	report      device.Report
-	log, trace  []string
+	log         []string
+
+	mu     sync.Mutex
+	events []string // guarded by mu; links tell of theirs at any time
+}
+
+// told takes an event.
+func (o *outcome) told(e trace.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.events = append(o.events, e.String())
+}
+
+// trace has a line for each event so far.
+func (o *outcome) trace() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.Clone(o.events)
 }
 
 const stdin = "first line, second line, third line"
@@ -269,7 +286,7 @@ func play(t testing.TB, c *lie) *outcome {
 			return nil
 		}}}},
 		Log:    func(f string, a ...any) { o.log = append(o.log, fmt.Sprintf(f, a...)) },
-		Events: func(e trace.Event) { o.trace = append(o.trace, e.String()) },
+		Events: o.told,
 	}
 	if c != nil {
 		stop := c.connect(ctx, &cfg)

@@ -98,6 +98,7 @@ func (t *trip) fail(ctx context.Context, err error) error {
 	}
 	var refused *refusal
 	var guest *guestError
+	var private privateError
 	switch {
 	case ctx.Err() != nil:
 		cancel(wire.CancelStopped)
@@ -117,7 +118,7 @@ func (t *trip) fail(ctx context.Context, err error) error {
 	case errors.Is(err, errOverdue):
 		cancel(wire.CancelOvertaken)
 		return &fallback{"overtaken", err}
-	case errors.Is(err, errPrivate):
+	case errors.As(err, &private):
 		cancel(wire.CancelOvertaken)
 		return &fallback{"kept local", err}
 	case errors.Is(err, errUpload):

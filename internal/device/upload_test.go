@@ -130,7 +130,7 @@ func TestEarlyOffload(t *testing.T) {
 			got := play(t, &c.lie)
 			c.judge(t, want, got)
 			if done, _ := got.report.Offloads(); c.merged >= 0 && done != c.merged {
-				t.Errorf("%d merged, want %d\n%s", done, c.merged, strings.Join(got.trace, "\n"))
+				t.Errorf("%d merged, want %d\n%s", done, c.merged, strings.Join(got.trace(), "\n"))
 			}
 		})
 	}

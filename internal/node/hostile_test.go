@@ -291,7 +291,7 @@ func TestDrainEndless(t *testing.T) {
 	defer stop()
 	begin := time.Now()
 	_ = n.Drain(ctx)
-	if took := time.Since(begin); took > 8*time.Second {
+	if took := time.Since(begin); took > 30*time.Second { // its program would run for ever
 		t.Errorf("draining took %v", took)
 	}
 	if got, want := <-out, alone()(t); got != want {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -212,6 +213,38 @@ func TestCapacity(t *testing.T) {
 		}
 		if need := uint64(pending + waiting + plain + devices*filesOfWorker + filesOfOwn); files >= 1024 && need > files {
 			t.Errorf("%d files: %d are needed", files, need)
+		}
+	}
+}
+
+// TestAfterPause: a pause in which nothing ran is nobody's silence, and gives nobody more time than it took.
+func TestAfterPause(t *testing.T) {
+	for _, c := range []struct{ heard, from, to, want int }{
+		{0, 100, 9100, 9000},
+		{100, 100, 9100, 9100},
+		{150, 100, 9100, 9100},  // right before it
+		{9100, 100, 9100, 9100}, // right after it
+	} {
+		if got := afterPause(at(c.heard), at(c.from), at(c.to)); !got.Equal(at(c.want)) {
+			t.Errorf("heard at %d, pause from %d to %d: counts as %v, want %v", c.heard, c.from, c.to, got, at(c.want))
+		}
+	}
+}
+
+func TestCheckStatus(t *testing.T) {
+	for name, c := range map[string]struct {
+		s  Status
+		ok bool
+	}{
+		"new":    {Status{}, true},
+		"usual":  {Status{Engine: "wazero-compiler", Arch: "amd64", Speed: 4e8}, true},
+		"escape": {Status{Engine: "a\x1b[2J"}, false},
+		"long":   {Status{Arch: strings.Repeat("a", 1<<16)}, false},
+		"speed":  {Status{Speed: -1}, false},
+		"faster": {Status{Speed: 1e300}, false},
+	} {
+		if err := CheckStatus(&c.s); (err == nil) != c.ok {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

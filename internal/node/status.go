@@ -1,6 +1,7 @@
 package node
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/wire"
@@ -27,6 +28,14 @@ type Status struct {
 	Denied   int               `json:"denied_modules"`
 	Refused  map[string]uint64 `json:"refused"` // connections by reason
 	Limits   Limits            `json:"limits"`
+}
+
+// CheckStatus holds what a node says of itself to what its greeting may say: a device shows it, and reckons with it.
+func CheckStatus(s *Status) error {
+	if err := (&wire.Welcome{Engine: s.Engine, Arch: s.Arch, Speed: s.Speed}).Validate(); err != nil {
+		return fmt.Errorf("what the node says of itself cannot be: %w", err)
+	}
+	return nil
 }
 
 // Status returns what the node is doing.

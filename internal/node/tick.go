@@ -28,7 +28,7 @@ func (n *Node) tick() {
 		}
 		now := time.Now()
 		if gap := now.Sub(last); gap > asleep {
-			n.woke(gap)
+			n.woke(last, now)
 		}
 		last = now
 		n.mu.Lock()
@@ -46,16 +46,25 @@ func (n *Node) tick() {
 // asleep is from which pause between two ticks on this process, or the machine, is taken to have been stopped.
 const asleep = 20 * tickTime
 
-// woke takes a pause in which nothing ran out of what the workers are held to: they were stopped, too, or could not be heard.
-func (n *Node) woke(pause time.Duration) {
+// woke takes a pause in which nothing ran out of what the workers are held to: they were stopped, too, or could not be
+// heard. One that was heard since it ended is held to what it always is.
+func (n *Node) woke(from, to time.Time) {
 	n.mu.Lock()
 	procs := n.processes()
 	n.mu.Unlock()
 	for _, p := range procs {
 		p.mu.Lock()
-		p.heard = p.heard.Add(pause)
+		p.heard = afterPause(p.heard, from, to)
 		p.mu.Unlock()
 	}
+}
+
+// afterPause is the moment as long before the end of a pause as heard was before its beginning.
+func afterPause(heard, from, to time.Time) time.Time {
+	if heard.After(from) {
+		return to
+	}
+	return heard.Add(to.Sub(from))
 }
 
 // look looks after one worker.

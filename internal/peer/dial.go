@@ -42,7 +42,7 @@ func DialEarly(ctx context.Context, dial link.Dialer, hello wire.Hello, cfg Conf
 	f, err := wire.Encode(0, 0, &hello)
 	if err != nil {
 		e.over()
-		return nil, fmt.Errorf("greet: %w", err)
+		return nil, fmt.Errorf("greet: %w: %w", ErrHopeless, err)
 	}
 	try, stop := context.WithTimeout(ctx, e.cfg.Greeting)
 	defer stop()
@@ -104,7 +104,7 @@ type greeting struct {
 func greet(ctx context.Context, dial link.Dialer, hello *wire.Hello, ack uint64, cfg *Config) (*greeting, error) {
 	f, err := wire.Encode(0, ack, hello)
 	if err != nil {
-		return nil, fmt.Errorf("greet: %w", err)
+		return nil, fmt.Errorf("greet: %w: %w", ErrHopeless, err)
 	}
 	l, err := dial(ctx)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -118,10 +119,12 @@ func (f *Facts) SetLink(rtt time.Duration, network int, rate float64) {
 	if rate <= 0 {
 		return
 	}
-	if f.Rates == nil || len(f.Rates) > maxNetworks {
-		f.Rates = map[int]float64{}
+	rates := map[int]float64{} // runs that are under way may have the old one
+	if len(f.Rates) <= maxNetworks {
+		maps.Copy(rates, f.Rates)
 	}
-	f.Rates[network] = rate
+	rates[network] = rate
+	f.Rates = rates
 }
 
 // Dir is where more can be kept of the node, "" if nothing is to be.

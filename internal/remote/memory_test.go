@@ -101,6 +101,23 @@ func TestMemoryNowhere(t *testing.T) {
 	}
 }
 
+// TestMemoryShared: what a run has got of the facts stays as it is when another one learns.
+func TestMemoryShared(t *testing.T) {
+	m := OpenMemory("", pin)
+	learn := func(rate float64) {
+		t.Helper()
+		if err := m.Learn(func(f *Facts) { f.SetLink(time.Millisecond, 4, rate) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	learn(5)
+	got := m.Facts
+	learn(6)
+	if got.Rates[4] != 5 || m.Rates[4] != 6 {
+		t.Errorf("the run has %v, the memory %v", got.Rates, m.Rates)
+	}
+}
+
 // TestMemoryWriters has many write at once: the file is whole at any moment.
 func TestMemoryWriters(t *testing.T) {
 	dir := t.TempDir()

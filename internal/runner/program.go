@@ -72,15 +72,13 @@ func Open(ctx context.Context, cfg Config) (_ *Program, err error) {
 		identity <- id
 	}()
 	m, err := wasm.Decode(cfg.Module)
+	if err == nil && cfg.Check != nil {
+		err = cfg.Check(m)
+	}
+	id := <-identity // what Begin has begun, the caller may want to end
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrModule, err)
 	}
-	if cfg.Check != nil {
-		if err := cfg.Check(m); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrModule, err)
-		}
-	}
-	id := <-identity
 	planning := time.Now()
 	if err := p.plan(m, id); err != nil {
 		return nil, err

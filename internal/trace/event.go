@@ -102,7 +102,10 @@ type Event struct {
 	Text     string        `json:"text,omitempty"`
 	Final    bool          `json:"final,omitempty"`
 	Module   string        `json:"module,omitempty"` // its SHA-256
-	Args     int           `json:"args,omitempty"`   // how many
+	// Name is that of a file or stream which is the reason of a stay or a fallback. It is for who sits at the device, and
+	// stands in no trace.
+	Name string `json:"-"`
+	Args int    `json:"args,omitempty"` // how many
 
 	EstLocal  time.Duration `json:"est_local_ns,omitempty"`
 	EstClone  time.Duration `json:"est_clone_ns,omitempty"`

@@ -9,7 +9,7 @@ import (
 
 // String is the event in one line, for people. Names and texts of others are in it in a form that is fit for a terminal.
 func (e Event) String() string {
-	for _, s := range []*string{&e.Function, &e.Choice, &e.Reason, &e.Op, &e.Text} {
+	for _, s := range []*string{&e.Function, &e.Choice, &e.Reason, &e.Op, &e.Text, &e.Name} {
 		*s = Clean(*s)
 	}
 	var b strings.Builder
@@ -17,6 +17,9 @@ func (e Event) String() string {
 		b.WriteString(e.Function + ": ")
 	}
 	b.WriteString(e.what())
+	if e.Name != "" {
+		b.WriteString(": " + e.Name)
+	}
 	if e.Count > 0 {
 		fmt.Fprintf(&b, " (%d times from %v on, in all)", e.Count, us(e.From))
 	}

@@ -59,6 +59,9 @@ func full(t *testing.T) trace.Event {
 	var e trace.Event
 	v := reflect.ValueOf(&e).Elem()
 	for i := range v.NumField() {
+		if v.Type().Field(i).Tag.Get("json") == "-" {
+			continue
+		}
 		switch f := v.Field(i); f.Kind() {
 		case reflect.Int, reflect.Int64:
 			f.SetInt(int64(1000 + i))
@@ -100,6 +103,20 @@ func TestRoundTrip(t *testing.T) {
 	}
 	if h := got.Header; h.Format != trace.Format || h.Version != 1 || h.Software != "test" || h.Created != "2026-01-02T03:04:05Z" {
 		t.Errorf("header %+v", h)
+	}
+}
+
+// TestNames: the name of a file is told to who listens, and stands in no trace.
+func TestNames(t *testing.T) {
+	e := trace.Event{Kind: trace.Stay, Text: "read what stays", Name: "/diary\n"}
+	if s := e.String(); !strings.HasSuffix(s, ": read what stays: /diary ") {
+		t.Errorf("%q", s)
+	}
+	var b bytes.Buffer
+	w := writer(t, &b, nil)
+	w.Emit(e)
+	if err := w.Close(); err != nil || strings.Contains(b.String(), "diary") || !strings.Contains(b.String(), "what stays") {
+		t.Errorf("%v, the trace is %s", err, &b)
 	}
 }
 
@@ -199,6 +216,34 @@ func TestFold(t *testing.T) {
 		}
 		if end := got.Events[len(got.Events)-1]; end.Kind != trace.End {
 			t.Errorf("the last event is %+v", end)
+		}
+	})
+}
+
+// TestFoldQuiet: what was counted before a run fell silent stands in the file before it is closed.
+func TestFoldQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &disk{}
+		w := writer(t, d, nil)
+		time.Sleep(500 * time.Millisecond)
+		for range 3 * trace.SameEvents {
+			w.Emit(trace.Event{At: 500 * time.Millisecond, Kind: trace.Local, Function: "hot"})
+		}
+		time.Sleep(5 * time.Second)
+		synctest.Wait()
+		got, err := trace.Read(strings.NewReader(d.String()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := 0
+		for _, e := range got.Events {
+			n += e.Number()
+		}
+		if n != 3*trace.SameEvents {
+			t.Errorf("%d events stand in the file, of %d", n, 3*trace.SameEvents)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
 		}
 	})
 }

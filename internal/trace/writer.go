@@ -70,7 +70,7 @@ func (t *Writer) Emit(e Event) {
 	}
 	t.at = max(t.at, e.At)
 	if e.Kind == End {
-		t.counts(true)
+		t.counts(t.at, true)
 	}
 	if t.fold.take(&e, len(t.buf) < mostBytes) {
 		t.line(&e)
@@ -93,9 +93,9 @@ func (t *Writer) line(e *Event) {
 	}
 }
 
-// counts appends what was counted and is due. Preconditions: mu is held.
-func (t *Writer) counts(anyway bool) {
-	for _, e := range t.fold.due(t.at, anyway) {
+// counts appends what was counted and is due at now, or in any case. Preconditions: mu is held.
+func (t *Writer) counts(now time.Duration, anyway bool) {
+	for _, e := range t.fold.due(now, anyway) {
 		t.line(&e)
 	}
 }
@@ -106,9 +106,13 @@ func (t *Writer) keep() {
 	tick := time.NewTicker(flushEvery)
 	defer tick.Stop()
 	var spare []byte
+	var last, quiet time.Duration // of the newest event, and for how long there has been none since
 	for {
 		t.mu.Lock()
-		t.counts(t.closed)
+		if t.at != last {
+			last, quiet = t.at, 0
+		}
+		t.counts(t.at+quiet, t.closed)
 		b, closed, err := t.buf, t.closed, t.err
 		t.buf = spare[:0]
 		t.mu.Unlock()
@@ -125,6 +129,7 @@ func (t *Writer) keep() {
 		}
 		select {
 		case <-tick.C:
+			quiet += flushEvery
 		case <-t.wake:
 		}
 	}
