@@ -26,13 +26,13 @@ type Options struct {
 	// Alone says that no other module is linked to this one's exports.
 	Alone bool
 
-	// All makes every function a candidate that may be one.
+	// All makes every function a candidate that may be one, of more than MaxCandidates (if that is not 0) the heaviest.
 	All bool
 	// Only names the candidates in place of choosing them; those that may not move are left out.
 	Only []string
 	// Exclude names functions that are no candidates.
 	Exclude []string
-	// MaxCandidates bounds those that are chosen; 0: 256.
+	// MaxCandidates bounds those that are chosen; 0: 256, or none with All.
 	MaxCandidates int
 	// MinWeight is the weight (about: instructions for a call) below which a function is too fine; 0: 500.
 	MinWeight uint64

@@ -51,7 +51,13 @@ func (p *program) choose(r *Report, w *weights) error {
 		}
 		return byShare(a, b)
 	})
-	if len(only) == 0 && !p.opt.All {
+	switch {
+	case len(only) > 0:
+	case p.opt.All:
+		if n := p.opt.MaxCandidates; n > 0 {
+			outer = outer[:min(len(outer), n)]
+		}
+	default:
 		limit := cmp.Or(max(p.opt.MaxCandidates, 0), DefaultMaxCandidates)
 		outer = outer[:min(len(outer), max((limit+1)/2, limit-len(inner)))]
 		work := p.work(r, w)

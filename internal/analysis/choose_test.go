@@ -95,6 +95,7 @@ func TestCandidates(t *testing.T) {
 		{"only one not excluded", Options{Only: []string{"passes", "inner"}, Exclude: []string{"inner"}}, []string{"passes"}},
 		{"one", Options{MaxCandidates: 1}, []string{"start"}},
 		{"two", Options{MaxCandidates: 2}, []string{"start", "inner"}},
+		{"three of all", Options{All: true, MaxCandidates: 3}, []string{"start", "inner", "passes"}},
 		{"heavier ones", Options{MinWeight: 1 << 40}, []string{"start", "tiny"}},
 	} {
 		r := m.analyze(t, c.opt)

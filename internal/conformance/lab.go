@@ -364,7 +364,9 @@ func connect(cfg *runner.Config, h *clone.Host, w Way) *link.Network {
 func force(cfg *runner.Config, w Way) {
 	cfg.Peer = peerConfig(w)
 	cfg.Wait = time.Minute
-	cfg.Analysis = analysis.Options{All: w.All}
+	if cfg.Analysis = (analysis.Options{All: w.All}); w.All {
+		cfg.Analysis.MaxCandidates = wire.MaxCandidates
+	}
 	if w.Deep {
 		cfg.Analysis.Exclude = []string{"_start"}
 	}

@@ -125,6 +125,14 @@ func (s *tally) String() string {
 
 func testPrograms(t *testing.T, programs []corpus.Program, built string, ways func(pair [2]string) []Way, floor float64) {
 	l := newLab(t)
+	for _, p := range programs {
+		if strings.Contains(p.Name, *only) {
+			t.Run(strings.ReplaceAll(p.Name, "/", "."), func(t *testing.T) { testProgram(t, l, p, built, ways, floor) })
+		}
+	}
+}
+
+func testProgram(t *testing.T, l *Lab, p corpus.Program, built string, ways func(pair [2]string) []Way, floor float64) {
 	pairs := pairings
 	switch {
 	case testing.Short():
@@ -132,33 +140,26 @@ func testPrograms(t *testing.T, programs []corpus.Program, built string, ways fu
 	case !*full:
 		pairs = pairs[:2]
 	}
-	for _, p := range programs {
-		if !strings.Contains(p.Name, *only) {
-			continue
+	want := runProgram(t, l, p, built, Way{Canonical: true}, true)
+	for _, pair := range pairs {
+		ways := ways(pair)
+		if testing.Short() || *whole {
+			ways = ways[:1]
 		}
-		t.Run(strings.ReplaceAll(p.Name, "/", "."), func(t *testing.T) {
-			want := runProgram(t, l, p, built, Way{Canonical: true}, true)
-			for _, pair := range pairs {
-				ways := ways(pair)
-				if testing.Short() || *whole {
-					ways = ways[:1]
-				}
-				for _, w := range ways {
-					got := runProgram(t, l, p, built, w, false)
-					var s tally
-					for i, o := range got {
-						s.add(o)
-						if d := Diff(want[i], o); d != "" {
-							t.Errorf("%s %s, way %v:\n%s\nlog: %v", p.Name, p.Runs[i].Name, w, d, o.Log)
-						}
-					}
-					t.Logf("%s>%s deep=%t all=%t depth=%d: %v", pair[0], pair[1], w.Deep, w.All, w.Depth, &s)
-					if s.offloads == 0 || !w.Deep && s.share() < floor {
-						t.Errorf("way %v: %v: below the floor", w, &s)
-					}
+		for _, w := range ways {
+			got := runProgram(t, l, p, built, w, false)
+			var s tally
+			for i, o := range got {
+				s.add(o)
+				if d := Diff(want[i], o); d != "" {
+					t.Errorf("%s %s, way %v:\n%s\nlog: %v", p.Name, p.Runs[i].Name, w, d, o.Log)
 				}
 			}
-		})
+			t.Logf("%s>%s deep=%t all=%t depth=%d: %v", pair[0], pair[1], w.Deep, w.All, w.Depth, &s)
+			if s.offloads == 0 || !w.Deep && s.share() < floor {
+				t.Errorf("way %v: %v: below the floor", w, &s)
+			}
+		}
 	}
 }
 

@@ -65,7 +65,7 @@ func TestInputsStayTheSame(t *testing.T) {
 		got[kind] = hex.EncodeToString(sum[:4])
 	}
 	want := map[string]string{"cnf": "c0d7753c", "log": "ccde287e", "markdown": "3aa9834f", "noise": "42c90a37", "photo": "84ce18c1", "runs": "de6ab741",
-		"text": "24382e2d", "xml": "d01753fc"}
+		"text": "24382e2d", "xml": "d01753fc", "plainxml": "aa723e5f", "js": "011d201d", "shell": "01ffb18c", "json": "0867f8eb"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -28,10 +28,14 @@ var makers = map[string]func(size int, r *rand.Rand) []byte{
 	"xml":      xml,
 	"photo":    photo,
 	"cnf":      cnf,
+	"plainxml": plainXML,
+	"js":       javascript,
+	"shell":    shell,
+	"json":     records,
 }
 
-// Input returns the bytes of an input: "KIND:SIZE" for one that is made up (text, log, noise, runs, markdown and xml of SIZE bytes;
-// photo, a picture of SIZE x SIZE pixels; cnf, a formula of SIZE variables), "script:NAME" for a file of this package's testdata, "built:NAME" for
+// Input returns the bytes of an input: "KIND:SIZE" for one that is made up (text, log, noise, runs, markdown and xml of SIZE bytes; plainxml, js, shell
+// and json of about that; photo, a picture of SIZE x SIZE pixels; cnf, a formula of SIZE variables), "script:NAME" for a file of this package's testdata, "built:NAME" for
 // a file that build.sh left in the directory built.
 func Input(built, name string) ([]byte, error) {
 	kind, arg, _ := strings.Cut(name, ":")

@@ -1,6 +1,7 @@
 // Package corpus describes programs that were not written for this project, and how to build and run them: C programs from Debian's
-// sources and the tests of Go's standard library. Neither their sources nor the built modules are kept here, only the recipe:
-// build.sh builds the C programs, BuildGoTests the Go ones, programs.json and gotests.json say how each is run.
+// sources, Rust programs from Debian's crates, Go programs, and the tests of Go's standard library. Neither their sources nor
+// the built modules are kept here, only the recipe: build.sh, build-rust.sh and build-go.sh build programs, BuildGoTests
+// the tests; programs.json, commands.json and gotests.json say how each is run.
 //
 // A program is a module and a list of runs, in order, over one set of directories: what a run leaves in a file is there for the next.
 // Input is made up here, from nothing but its name: "text:200000" is the same 200,000 bytes of prose on every machine.
@@ -28,8 +29,13 @@ var goTestsJSON []byte
 // Program is one module and what to run with it.
 type Program struct {
 	Name string `json:"name"`
-	// Package is where it comes from: a Debian source package or an import path of Go's standard library.
+	// Lang is what it was written in: c, rust or go; "" for C programs of programs.json and the tests of Go's standard library.
+	Lang string `json:"lang,omitempty"`
+	// Package is where it comes from: a Debian source package, a crate or module and its version, or an import path of Go's
+	// standard library.
 	Package string `json:"package"`
+	// Does says what it computes.
+	Does string `json:"does,omitempty"`
 	// Wasm is the module's file in the directory that it was built into. A run may have its own, as a decoder beside an encoder.
 	Wasm string `json:"wasm"`
 	Dirs []Dir  `json:"dirs,omitempty"`
@@ -38,7 +44,7 @@ type Program struct {
 
 // Dir is a directory that all runs of a program see.
 type Dir struct {
-	// Guest is the path under which it is preopened: absolute and clean.
+	// Guest is the path under which it is preopened: absolute and clean, or ".".
 	Guest string `json:"guest"`
 	// Files maps slash-separated paths below it to inputs; a path that ends in a slash is an empty directory.
 	Files map[string]string `json:"files,omitempty"`
@@ -65,14 +71,16 @@ type Run struct {
 }
 
 // Programs returns the C programs, in the order of programs.json.
-func Programs() ([]Program, error) {
+func Programs() ([]Program, error) { return programs("programs.json", programsJSON) }
+
+func programs(file string, data []byte) ([]Program, error) {
 	var list []Program
-	if err := decode(programsJSON, &list); err != nil {
-		return nil, fmt.Errorf("read programs.json: %w", err)
+	if err := decode(data, &list); err != nil {
+		return nil, fmt.Errorf("read %s: %w", file, err)
 	}
 	for i := range list {
 		if err := list[i].validate(); err != nil {
-			return nil, fmt.Errorf("read programs.json: %w", err)
+			return nil, fmt.Errorf("read %s: %w", file, err)
 		}
 	}
 	return list, nil
@@ -94,7 +102,7 @@ func (p *Program) validate() error {
 		fault("name, package, wasm and runs are required")
 	}
 	for _, d := range p.Dirs {
-		if !path.IsAbs(d.Guest) || path.Clean(d.Guest) != d.Guest {
+		if d.Guest != "." && !path.IsAbs(d.Guest) || path.Clean(d.Guest) != d.Guest {
 			fault("directory %q is not an absolute, clean path", d.Guest)
 		}
 		for name, in := range d.Files {
@@ -150,6 +158,9 @@ func (p *Program) place(guest string) (int, string, error) {
 	best, rest := -1, ""
 	for i, d := range p.Dirs {
 		prefix := strings.TrimSuffix(d.Guest, "/") + "/"
+		if d.Guest == "." && !path.IsAbs(guest) {
+			prefix = ""
+		}
 		if strings.HasPrefix(guest, prefix) && (best < 0 || len(d.Guest) > len(p.Dirs[best].Guest)) {
 			best, rest = i, guest[len(prefix):]
 		}

@@ -5,6 +5,10 @@
 //	mkcorpus prepare OUT WORK NAME    fill WORK with a program's directories
 //	mkcorpus check [-engine E] [-gotests] [-brief] [-virtual] OUT [NAME...]
 //	                                  run programs on the engine's own WASI and compare with the manifest
+//	mkcorpus lines [-rounds N] [-only NAME,...] ROOT COMMAND...
+//	                                  run the command lines of commands.json with each COMMAND (wasmtime, clonecloud,
+//	                                  'clonecloud --cloud local'), compare and print times; ROOT has c, rust and go
+//	mkcorpus lines -show              print those command lines
 package main
 
 import (
@@ -29,7 +33,8 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: mkcorpus gotests OUT | show | prepare OUT WORK NAME | check [-engine compiler|interpreter] [-gotests] [-brief] [-virtual] OUT [NAME...]")
+var errUsage = errors.New("usage: mkcorpus gotests OUT | show | prepare OUT WORK NAME | lines -show | lines [-rounds N] [-only NAME,...] ROOT COMMAND... | " +
+	"check [-engine compiler|interpreter] [-gotests] [-brief] [-virtual] OUT [NAME...]")
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
@@ -63,6 +68,8 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		return check(ctx, options{engine: *kind, virtual: *virtual, built: flags.Arg(0)}, list, flags.Args()[1:])
+	case verb == "lines":
+		return lines(ctx, args)
 	}
 	return errUsage
 }
