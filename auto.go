@@ -19,6 +19,8 @@ type lessons struct {
 	before *learned.Figures // nil: nothing is known
 	same   bool             // before is of runs with the same arguments
 	begin  time.Time
+	// delayed says that a clone is not made ready at once.
+	delayed bool
 
 	mu    sync.Mutex
 	auto  *device.Auto    // guarded by mu
@@ -29,6 +31,7 @@ type lessons struct {
 const (
 	surprise      = 1.5
 	surpriseSlack = 50 * time.Millisecond
+	skips         = 15 // runs in a row, then one tries whether things have changed
 )
 
 // recall is runner.Config.Begin: where runs with the same arguments would not have gained by a clone, this one gets by
@@ -42,7 +45,7 @@ func (l *lessons) recall(module wire.ID, prepare func()) time.Duration {
 		for i, f := range l.before.Functions {
 			a.Prime(uint32(i), f, true)
 		}
-		if !a.Promises(l.facts) {
+		if l.delayed = !a.Promises(l.facts) && l.before.Skipped < skips; l.delayed {
 			return time.Duration(surprise*l.before.Wall.V) + surpriseSlack
 		}
 	}
@@ -76,7 +79,7 @@ func (l *lessons) policy(r *analysis.Report, cands []analysis.Func) device.Polic
 }
 
 // leave keeps what the run has learned. What cannot be kept makes later runs slower and is no error of this one.
-func (l *lessons) leave(wall, guest, ready time.Duration) {
+func (l *lessons) leave(wall, guest, ready time.Duration, vain bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.auto == nil || l.store.Dir == "" {
@@ -91,7 +94,15 @@ func (l *lessons) leave(wall, guest, ready time.Duration) {
 	}
 	f.Wall.Add(float64(wall))
 	f.Guest.Add(float64(guest))
-	if ready > 0 {
+	switch {
+	case l.before != nil && l.delayed && (ready == 0 || vain):
+		f.Vain, f.Skipped = l.before.Vain, l.before.Skipped+1
+	case vain:
+		// Once may be for code that was not in place yet.
+		if f.Vain = 1; l.before != nil && l.before.Vain > 0 {
+			f.Vain, f.Ready = l.before.Vain+1, ready
+		}
+	case ready > 0:
 		f.Ready = ready
 	}
 	for id, c := range l.cands {

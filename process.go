@@ -214,7 +214,7 @@ func (p *Process) conclude(err error) error {
 			if p.whole {
 				wall, guest = time.Since(p.program.begin), p.report.Wall-p.report.Start
 			}
-			p.lessons.leave(wall, guest, r.Ready)
+			p.lessons.leave(wall, guest, r.Ready, r.Vain)
 		}
 	}
 	return end

@@ -55,7 +55,6 @@ type Cloud struct {
 	down    bool          // guarded by mu; the last conversation was lost or did not begin, and there is no other yet
 	begun   time.Time     // of Start
 	first   time.Duration // guarded by mu; from there, without Delay, to the first clone that was ready; 0: none was
-	vain    time.Duration // guarded by mu; likewise to the end of a wait for one that was not
 	learned *Known        // guarded by mu
 	past    traffic       // guarded by mu; of conversations that have ended
 }
@@ -279,9 +278,6 @@ func (c *Cloud) await(ctx context.Context, d time.Duration, smooth bool) *conn {
 		select {
 		case <-changed:
 		case <-t.C:
-			c.mu.Lock()
-			c.vain = max(time.Since(c.begun)-c.Delay, 0)
-			c.mu.Unlock()
 			return nil
 		case <-ctx.Done():
 			return nil

@@ -188,15 +188,15 @@ func (c *Controller) Hooks(m *rewrite.Manifest) map[string]engine.HostFunc {
 func (c *Controller) now() time.Duration { return time.Since(c.start) }
 
 // Ready is how long after its first instruction a later run of the program should expect a clone to be ready; 0: not known.
-func (c *Controller) Ready() time.Duration {
+// vain says that there was none in this run, though it was time to make one ready.
+func (c *Controller) Ready() (d time.Duration, vain bool) {
 	if c.cfg.Cloud == nil {
-		return 0
+		return 0, false
 	}
-	r := c.cfg.Cloud.Ready()
-	if r == 0 {
-		return 0
+	if d, vain = c.cfg.Cloud.Ready(); d > 0 {
+		d = max(d-c.start.Sub(c.cfg.Cloud.begun), time.Microsecond)
 	}
-	return max(r-c.start.Sub(c.cfg.Cloud.begun), time.Microsecond)
+	return d, vain
 }
 
 // enter answers a wrapper: one of the rewrite.Enter constants.

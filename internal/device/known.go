@@ -50,14 +50,15 @@ func (c *Cloud) Learned() *Known {
 }
 
 // Ready is how long a later run should expect a clone to take until it is ready, 0 if nothing is known: as long as the
-// first one took, or if that was waited for in vain, twice the time after which it was given up.
-func (c *Cloud) Ready() time.Duration {
+// first one took; or if there was none (vain), twice the time that there was for it.
+func (c *Cloud) Ready() (d time.Duration, vain bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.first == 0 {
-		return 2 * c.vain
+		had := time.Since(c.begun) - c.Delay
+		return max(2*had, 0), had > 0
 	}
-	return c.first
+	return c.first, false
 }
 
 // measured takes a transfer into the estimate of the rate.

@@ -257,7 +257,10 @@ func TestReadyWithDelay(t *testing.T) {
 			c.Delay = time.Minute
 			c.Start()
 			ready := c.Await(t.Context(), wait)
-			got := c.Ready()
+			got, vain := c.Ready()
+			if vain != (wait > c.Delay && !ready) {
+				t.Errorf("after %v: ready %v, in vain %v", wait, ready, vain)
+			}
 			switch {
 			case wait < c.Delay:
 				if ready || got != 0 { // nothing is known

@@ -47,12 +47,15 @@ type Function struct {
 
 // Figures is what is known of a program.
 type Figures struct {
-	Used      time.Time     `json:"used"`
-	Runs      int           `json:"runs"`
-	Wall      Mean          `json:"wall"`            // of a whole run, in nanoseconds
-	Guest     Mean          `json:"guest"`           // from the program's first instruction to its end
-	Ready     time.Duration `json:"ready,omitempty"` // from its first instruction until a clone was ready, 0: not known
-	Functions []Function    `json:"functions"`
+	Used  time.Time     `json:"used"`
+	Runs  int           `json:"runs"`
+	Wall  Mean          `json:"wall"`            // of a whole run, in nanoseconds
+	Guest Mean          `json:"guest"`           // from the program's first instruction to its end
+	Ready time.Duration `json:"ready,omitempty"` // from its first instruction until a clone was ready, 0: not known
+	// Vain counts the runs in a row in which no clone became ready in time, Skipped those that did not ask for one.
+	Vain      int        `json:"vain,omitempty"`
+	Skipped   int        `json:"skipped,omitempty"`
+	Functions []Function `json:"functions"`
 }
 
 // file is the contents of a file. Changing their meaning wants another version.
@@ -143,7 +146,7 @@ func (f *Figures) sound() bool {
 		}
 		means = append(means, fn.Local, fn.Exec, fn.Up, fn.Down, fn.Home, fn.Bytes)
 	}
-	return f.Runs >= 0 && f.Ready >= 0 && len(f.Functions) <= maxFunctions && !slices.ContainsFunc(means, func(m Mean) bool {
+	return f.Runs >= 0 && f.Ready >= 0 && f.Vain >= 0 && f.Skipped >= 0 && len(f.Functions) <= maxFunctions && !slices.ContainsFunc(means, func(m Mean) bool {
 		return m.N < 0 || m.N == 0 && m.V != 0 || !(m.V >= 0) || math.IsInf(m.V, 0)
 	})
 }

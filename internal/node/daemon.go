@@ -249,7 +249,8 @@ func (n *Node) giveUp(err error) {
 func (n *Node) assign(p *process, route trust.Route) {
 	p.mu.Lock()
 	key := p.ready.Key
-	p.route, p.serving, p.chained = route, true, time.Now()
+	now := time.Now()
+	p.route, p.serving, p.chained, p.heard = route, true, now, now
 	p.mu.Unlock()
 	chain, err := n.names.sign(key, trust.SNI(n.token, route))
 	if err != nil {

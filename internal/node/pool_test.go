@@ -231,6 +231,22 @@ func TestAfterPause(t *testing.T) {
 	}
 }
 
+func TestSilent(t *testing.T) {
+	for name, c := range map[string]struct {
+		p    *process
+		want bool
+	}{
+		"spare":   {&process{heard: at(0)}, false}, // it has nothing to say
+		"serving": {&process{heard: at(0), serving: true}, true},
+		"ending":  {&process{heard: at(0), serving: true, asked: true}, false},
+		"heard":   {&process{heard: at(0).Add(silentTime), serving: true}, false},
+	} {
+		if got := c.p.silentAt(at(0).Add(silentTime + 1)); got != c.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
+
 func TestCheckStatus(t *testing.T) {
 	for name, c := range map[string]struct {
 		s  Status

@@ -43,6 +43,12 @@ func (n *Node) tick() {
 	}
 }
 
+// silentAt tells whether a worker has said nothing for too long. One that serves nobody has nothing to say. Preconditions:
+// p.mu is held.
+func (p *process) silentAt(now time.Time) bool {
+	return p.serving && !p.asked && now.Sub(p.heard) > silentTime
+}
+
 // asleep is from which pause between two ticks on this process, or the machine, is taken to have been stopped.
 const asleep = 20 * tickTime
 
@@ -73,7 +79,7 @@ func (n *Node) look(p *process, slow, chain bool) {
 	p.mu.Lock()
 	late, over := p.watch.Overdue(n.cfg.Limits.Longest, now)
 	at := p.watch.Open()
-	silent := !at && p.ready != nil && !p.asked && now.Sub(p.heard) > silentTime
+	silent := !at && p.silentAt(now)
 	old := chain && p.serving && !p.silent && now.Sub(p.chained) >= halfLife
 	p.mu.Unlock()
 	switch {

@@ -214,7 +214,8 @@ func (i *Instance) Finish(err error) (device.Report, error) {
 func (i *Instance) Result() *Result {
 	r := &Result{}
 	if i.cloud != nil {
-		r.Learned, r.Code, r.Ready = i.cloud.Learned(), i.cloud.Hello.Code, i.ctrl.Ready()
+		r.Learned, r.Code = i.cloud.Learned(), i.cloud.Hello.Code
+		r.Ready, r.Vain = i.ctrl.Ready()
 	}
 	return r
 }

@@ -79,6 +79,8 @@ type Result struct {
 	Code    wire.ID
 	// Ready is how long a later run should expect a clone to take until it is ready; 0: not known.
 	Ready time.Duration
+	// Vain says that no clone became ready in this run.
+	Vain bool
 }
 
 // ErrModule marks a module that cannot be run: malformed, or asking for what is not there.
