@@ -1,6 +1,6 @@
 # For people; .ci/run is the whole of it.
 
-.PHONY: all build check test race lint cross demo fuzz generate clean
+.PHONY: all build check test race lint cross dist newcomer demo fuzz generate clean
 
 FUZZTIME ?= 30s
 
@@ -25,6 +25,14 @@ lint:
 cross:
 	.ci/run cross
 
+# Archives, packages, bills of materials and checksums, in dist/. VERSION takes the place of git's tag.
+dist:
+	go run ./packaging/dist
+
+# What somebody new does, in a clean root: takes root and the network.
+newcomer:
+	packaging/newcomer.sh
+
 demo:
 	go run ./cmd/clonecloud demo
 
@@ -41,4 +49,4 @@ generate:
 	go generate ./...
 
 clean:
-	rm -f clonecloud
+	rm -rf clonecloud dist
