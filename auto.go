@@ -35,7 +35,7 @@ const (
 )
 
 // recall is runner.Config.Begin: where runs with the same arguments would not have gained by a clone, this one gets by
-// without as long as it is like them. Otherwise prepare begins to connect.
+// without, a process of an application as long as it is like them. Otherwise prepare begins to connect.
 func (l *lessons) recall(module wire.ID, prepare func()) time.Duration {
 	l.key.Module = module
 	l.before, l.same = l.store.Recall(l.key)
@@ -78,11 +78,29 @@ func (l *lessons) policy(r *analysis.Report, cands []analysis.Func) device.Polic
 	return a
 }
 
+// skipped keeps that a run did without a clone. One that took longer than those before has the next one find out why.
+func (l *lessons) skipped(wall, guest time.Duration) {
+	f := *l.before
+	f.Runs++
+	if f.Skipped++; float64(wall) > surprise*f.Wall.V+float64(surpriseSlack) {
+		f.Skipped = skips
+	}
+	f.Wall.Add(float64(wall))
+	f.Guest.Add(float64(guest))
+	_ = l.store.Learn(l.key, &f, l.begin)
+}
+
 // leave keeps what the run has learned. What cannot be kept makes later runs slower and is no error of this one.
 func (l *lessons) leave(wall, guest, ready time.Duration, vain bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.auto == nil || l.store.Dir == "" {
+	switch {
+	case l.store.Dir == "":
+		return
+	case l.auto == nil && l.delayed:
+		l.skipped(wall, guest)
+		return
+	case l.auto == nil:
 		return
 	}
 	f := &learned.Figures{Runs: 1}

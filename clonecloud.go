@@ -89,7 +89,7 @@ func RunResults(ctx context.Context, cfg Config) (*Report, []uint64, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, nil, err
 	}
-	p, err := load(ctx, cfg)
+	p, err := load(ctx, cfg, true)
 	if err != nil {
 		return nil, nil, err
 	}

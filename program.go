@@ -60,15 +60,15 @@ func Load(ctx context.Context, cfg Config) (*Program, error) {
 	if cfg.Invoke != "" {
 		return nil, fmt.Errorf("%w: Invoke %q is for Run: call the export of a process", ErrConfig, cfg.Invoke)
 	}
-	p, err := load(ctx, cfg)
+	p, err := load(ctx, cfg, false)
 	if err != nil {
 		return nil, err
 	}
 	return p, nil
 }
 
-// load prepares a module. Preconditions: cfg is valid.
-func load(ctx context.Context, cfg Config) (_ *Program, err error) {
+// load prepares a module, for one run if once is set. Preconditions: cfg is valid.
+func load(ctx context.Context, cfg Config, once bool) (_ *Program, err error) {
 	p := &Program{cfg: cfg, processes: map[*Process]struct{}{}}
 	if p.engine, err = newEngine(cfg.Engine, cfg.CacheDir); err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ func load(ctx context.Context, cfg Config) (_ *Program, err error) {
 		}
 	}
 	p.chosen = p.base
-	p.chosen.Args = cfg.args()
+	p.chosen.Args, p.chosen.Once = cfg.args(), once
 	p.lessons = p.choose(ctx, &p.chosen, cfg)
 	p.begin = time.Now()
 	if p.prog, err = runner.Open(ctx, p.chosen); err != nil {

@@ -120,6 +120,10 @@ func (p *Program) plan(m *wasm.Module, id wire.ID) error {
 		p.report.Stay = cfg.Stay
 		return nil
 	}
+	if cfg.Once && p.Delay > 0 && len(cfg.Analysis.KeepLocal) == 0 { // else the names are checked
+		p.stay("earlier runs like this one gained nothing by a clone")
+		return nil
+	}
 	opt := cfg.Analysis
 	opt.Alone, opt.Pinned = true, cfg.pins
 	r, err := analysis.Analyze(m, opt)

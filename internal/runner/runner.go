@@ -44,6 +44,9 @@ type Config struct {
 	// Begin is told the module's identity as soon as it is known, before anything is decided, and says how long the run may
 	// go on before a clone is made ready; nil: a clone is made ready at once. Any goroutine may call it.
 	Begin func(module wire.ID) (delay time.Duration)
+	// Once says that there will be one run. If that is not to have a clone at once, it gets by without any, and with code
+	// that has no wrappers.
+	Once bool
 	// Policy makes the policy for the chosen candidates, whose ids are their positions; nil: device.Never.
 	Policy   func(r *analysis.Report, cands []analysis.Func) device.Policy
 	Analysis analysis.Options
