@@ -23,7 +23,7 @@ import (
 // auto measures what leaving `auto` on costs: each program over each kind of link, in turn with `never`. The first run knows
 // nothing of the program; the later ones know what earlier ones learned.
 func auto(ctx context.Context, o *options) ([]*table, error) {
-	t := newTable("auto", "whole runs with auto and a node behind a link, over whole runs with never and no cloud (code cached on both sides)",
+	t := newTable("auto", "whole runs with auto and a node behind a link, over whole runs with never (code cached on both sides)",
 		"program", "device", "link", "never ms", "first auto ms", "auto ms", "auto/never", "extra ms", "on the clone %", "offloads", "within")
 	t.note("auto: medians of the second and later runs with the same arguments; extra: the median of the differences of pairs; "+
 		"within: at most 1.05 times never and 50 ms, from the second run on. %d rounds.", o.rounds)
@@ -215,17 +215,16 @@ func autoOne(ctx context.Context, o *options, t *table, v *via, c *autoCase, eng
 			if round%2 == 0 {
 				k = 1 - k
 			}
-			cfg := clonecloud.Config{Engine: eng, Offload: clonecloud.OffloadNever}
+			cloud, err := clonecloud.NewRemoteCloud(rc)
+			if err != nil {
+				return 0, err
+			}
+			defer cloud.Close()
+			cfg := clonecloud.Config{Engine: eng, Cloud: cloud, Offload: clonecloud.OffloadNever}
 			if k == 1 {
-				cloud, err := clonecloud.NewRemoteCloud(rc)
-				if err != nil {
-					return 0, err
-				}
-				defer cloud.Close()
-				cfg.Offload, cfg.Cloud = clonecloud.OffloadAuto, cloud
+				cfg.Offload = clonecloud.OffloadAuto
 			}
 			var r *clonecloud.Report
-			var err error
 			if took[k], out[k], r, err = c.run(ctx, o, cfg); err != nil {
 				return 0, err
 			}
