@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -213,11 +212,7 @@ func (r reportFile) write(v *clonecloud.Report) error {
 	if r.f == nil {
 		return nil
 	}
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err == nil {
-		_, err = r.f.Write(append(b, '\n'))
-	}
-	if err != nil {
+	if err := writeJSON(r.f, v); err != nil {
 		return reportError{err}
 	}
 	return nil

@@ -66,6 +66,26 @@ func cutWay(seed uint64) Way {
 	return w
 }
 
+// eachSeed calls one with the seeds from 1 to runs, some at a time, until one has failed. With -seed it calls it with that
+// one alone, and is false: what the runs came to together means nothing then.
+func eachSeed(t *testing.T, workers int, runs uint64, one func(seed uint64)) bool {
+	if *oneSeed != 0 {
+		one(*oneSeed)
+		return false
+	}
+	var next atomic.Uint64
+	var wg sync.WaitGroup
+	for range workers {
+		wg.Go(func() {
+			for n := next.Add(1); n <= runs && !t.Failed(); n = next.Add(1) {
+				one(n)
+			}
+		})
+	}
+	wg.Wait()
+	return true
+}
+
 // TestCuts breaks runs at random points. With -full it makes 10,000 of them; a failure prints its seed, and -seed
 // draws that one again; and it leaves its trace, which -replay repeats as it went, see TestReplay.
 func TestCuts(t *testing.T) {
@@ -126,24 +146,9 @@ func TestCuts(t *testing.T) {
 			}
 		}
 	}
-	if *oneSeed != 0 {
-		one(*oneSeed)
+	if !eachSeed(t, 8, runs, one) {
 		return
 	}
-	var next atomic.Uint64
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for {
-				n := next.Add(1)
-				if n > runs || t.Failed() {
-					return
-				}
-				one(n)
-			}
-		})
-	}
-	wg.Wait()
 	t.Logf("%d runs: %d with a fault that struck, %d with the clones killed, %d resumed; %v; fallbacks by reason %v",
 		runs, struck, killed, resumed, &s, reasons)
 	if n := int(runs); !t.Failed() && (struck < n/3 || resumed < n/20 || s.fallbacks < n/10 || s.offloads < n) {

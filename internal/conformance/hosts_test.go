@@ -9,7 +9,6 @@ import (
 	"math"
 	"os"
 	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/clonecloud/clonecloud/internal/linmem"
@@ -183,20 +182,9 @@ func TestHostCuts(t *testing.T) {
 			struck++
 		}
 	}
-	if *oneSeed != 0 {
-		one(*oneSeed)
+	if !eachSeed(t, 4, runs, one) {
 		return
 	}
-	var next atomic.Uint64
-	var wg sync.WaitGroup
-	for range 4 {
-		wg.Go(func() {
-			for n := next.Add(1); n <= runs && !t.Failed(); n = next.Add(1) {
-				one(n)
-			}
-		})
-	}
-	wg.Wait()
 	t.Logf("%d runs, %d with a fault that struck; %v", runs, struck, &s)
 	if n := int(runs); !t.Failed() && (struck < n/3 || s.fallbacks < n/10 || s.offloads < n) {
 		t.Errorf("too little was broken to mean anything")
