@@ -169,3 +169,11 @@ func escapes(err error) bool {
 	}
 	return err.Error() == text
 }
+
+// AbortError is an error of a file system's own machinery, not of a file: what it needs cannot be had here. It ends the
+// call into the guest instead of being told to it.
+type AbortError struct{ Err error }
+
+func (e *AbortError) Error() string { return "file system: " + e.Err.Error() }
+
+func (e *AbortError) Unwrap() error { return e.Err }
