@@ -26,7 +26,7 @@ func OpenHost(path string) (*Host, error) {
 }
 
 // Root opens the top directory.
-func (h *Host) Root() (Dir, error) { return openHostDir(h.root, ".") }
+func (h *Host) Root() (Dir, error) { return openHostDir(h, h.root, ".") }
 
 // Close releases the directory; what was opened below stays open.
 func (h *Host) Close() error { return h.root.Close() }
@@ -40,9 +40,10 @@ type hostFile struct {
 type hostDir struct {
 	hostFile
 	root *os.Root
+	tree *Host
 }
 
-func openHostDir(r *os.Root, path string) (Dir, error) {
+func openHostDir(h *Host, r *os.Root, path string) (Dir, error) {
 	sub, err := r.OpenRoot(path)
 	if err != nil {
 		return nil, err
@@ -51,7 +52,7 @@ func openHostDir(r *os.Root, path string) (Dir, error) {
 	if err != nil {
 		return nil, errors.Join(err, sub.Close())
 	}
-	return &hostDir{hostFile{f: f, typ: TypeDirectory}, sub}, nil
+	return &hostDir{hostFile{f: f, typ: TypeDirectory}, sub, h}, nil
 }
 
 func typeOf(m fs.FileMode) FileType {
@@ -294,7 +295,7 @@ func (d *hostDir) open(path string, flags OpenFlags) (File, error) {
 	if flags&(OpenWrite|OpenTruncate|OpenCreate) != 0 {
 		return nil, EISDIR
 	}
-	return openHostDir(d.root, path)
+	return openHostDir(d.tree, d.root, path)
 }
 
 func osFlags(flags OpenFlags) int {

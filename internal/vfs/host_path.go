@@ -113,7 +113,7 @@ func (d *hostDir) Rename(path string, to Dir, newPath string) error {
 		return err
 	}
 	nd, ok := to.(*hostDir)
-	if !ok {
+	if !ok || nd.tree != d.tree {
 		return EXDEV
 	}
 	dir, err := d.isDir(n)
@@ -136,7 +136,7 @@ func (d *hostDir) Link(path string, to Dir, newPath string) error {
 		return err
 	}
 	nd, ok := to.(*hostDir)
-	if !ok {
+	if !ok || nd.tree != d.tree {
 		return EXDEV
 	}
 	if dir, err := d.isDir(n); err != nil {

@@ -81,7 +81,12 @@ func (h *handle) syncIf(err error, flags uint64) error {
 // times are those that a request sets; "now" is the device's.
 func (l *System) times(req *wasi.Request) (t vfs.Times) {
 	now := func() *uint64 {
-		v := l.clocks.Now(wasi.Realtime, req)
+		v := uint64(0)
+		if l.now != nil {
+			v = l.now()
+		} else {
+			v = l.clocks.Now(wasi.Realtime, req)
+		}
 		return &v
 	}
 	switch {
@@ -142,7 +147,7 @@ func (l *System) list(h *handle) error {
 		h.listing = append(h.listing, wasi.Dirent{Name: dot, Ino: h.stat.Ino, Type: vfs.TypeDirectory})
 	}
 	for _, e := range entries {
-		h.listing = append(h.listing, wasi.Dirent{Name: e.Name, Ino: l.inodes.ino(st.Dev, e.Ino), Type: e.Type})
+		h.listing = append(h.listing, l.mounts[h.mount].inodes.dirent(st.Dev, e))
 	}
 	return nil
 }
@@ -172,7 +177,7 @@ func (l *System) doPath(req *wasi.Request, resp *wasi.Response) error {
 		}
 		st, err := h.dir.StatPath(req.Path, follow)
 		if err == nil {
-			resp.Stat = l.inodes.virtual(st)
+			resp.Stat = l.mounts[h.mount].inodes.virtual(st)
 		}
 		return err
 	case wasi.OpSetTimesPath:
@@ -223,14 +228,14 @@ func (l *System) remove(h *handle, path string, do func(string) error) error {
 	st, statErr := h.dir.StatPath(path, false)
 	err := do(path)
 	if err == nil && statErr == nil {
-		l.gone(st)
+		l.gone(h.mount, st)
 	}
 	return err
 }
 
-func (l *System) gone(st wasi.Stat) {
+func (l *System) gone(mount int, st wasi.Stat) {
 	if st.Type == vfs.TypeDirectory || st.Nlink <= 1 {
-		l.inodes.forget(st.Dev, st.Ino)
+		l.mounts[mount].inodes.forget(st.Dev, st.Ino)
 	}
 }
 
@@ -257,7 +262,7 @@ func (l *System) move(req *wasi.Request) error {
 	replaced, newErr := nh.dir.StatPath(req.Path2, false)
 	err = h.dir.Rename(req.Path, nh.dir, req.Path2)
 	if err == nil && oldErr == nil && newErr == nil && (old.Dev != replaced.Dev || old.Ino != replaced.Ino) {
-		l.gone(replaced)
+		l.gone(nh.mount, replaced)
 	}
 	return err
 }
@@ -320,8 +325,9 @@ func (l *System) opened(parent *handle, f vfs.File, req *wasi.Request, resp *was
 		_ = f.Close()
 		return err
 	}
-	st = l.inodes.virtual(st)
-	n := &handle{file: f, readOnly: parent.readOnly, stat: st}
+	n := &handle{file: f, readOnly: parent.readOnly, mount: parent.mount, real: st}
+	st = l.mounts[parent.mount].inodes.virtual(st)
+	n.stat = st
 	pass := parent.issued.Inheriting
 	fd := wasi.FD{Type: f.Type(), Base: wasi.FileRights & pass}
 	if req.Rights&wasi.RightRead == 0 {

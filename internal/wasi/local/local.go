@@ -23,6 +23,8 @@ type Config struct {
 	// VirtualClock replaces time by a count: each reading of a clock is 1 ms after the last, sleeping takes no
 	// time, and every stream counts as ready. With the same files and input two runs are then equal.
 	VirtualClock bool
+	// Now is what the present is to files that are given it as a time, in ns. Default: the clock.
+	Now func() uint64
 }
 
 // Mount is a preopened directory.
@@ -39,8 +41,15 @@ type System struct {
 	handles map[uint64]*handle
 	last    uint64 // last handle issued
 	stdio   [3]uint64
-	preopen []uint64
-	inodes  inodes
+	mounts  []mount
+	now     func() uint64
+}
+
+// mount is a preopened directory; root is the handle that it was issued as.
+type mount struct {
+	root     uint64
+	readOnly bool
+	inodes   *inodes
 }
 
 // MaxHandles bounds what one process can hold open.
@@ -53,14 +62,15 @@ type handle struct {
 	dir      vfs.Dir // the same, of a KindDir
 	stream   *stream
 	readOnly bool
+	mount    int           // that it is below, of a file or directory
 	stat     wasi.Stat     // device, inode and type: virtual
+	real     wasi.Stat     // as the file system has it
 	listing  []wasi.Dirent // of a KindDir, since a reading from its start
 }
 
 // New opens the mounts. Close releases them.
 func New(cfg Config) (*System, error) {
-	l := &System{clocks: wasi.NewClocks(cfg.VirtualClock), handles: map[uint64]*handle{}}
-	l.inodes.init()
+	l := &System{clocks: wasi.NewClocks(cfg.VirtualClock), handles: map[uint64]*handle{}, now: cfg.Now}
 	for i, s := range []*stream{
 		newStream(cfg.Stdin, nil), newStream(nil, cfg.Stdout), newStream(nil, cfg.Stderr),
 	} {
@@ -94,11 +104,14 @@ func (l *System) mount(m Mount) error {
 	if err != nil {
 		return errors.Join(err, root.Close())
 	}
-	l.preopen = append(l.preopen, l.issue(&handle{
+	n := len(l.mounts)
+	t := newInodes(n)
+	t.top = st.Dev
+	l.mounts = append(l.mounts, mount{inodes: t, readOnly: m.ReadOnly, root: l.issue(&handle{
 		issued: wasi.FD{Kind: wasi.KindDir, Type: vfs.TypeDirectory, Base: wasi.DirRights, Inheriting: wasi.DirRights | wasi.FileRights,
 			Preopen: m.Guest},
-		file: root, dir: root, readOnly: m.ReadOnly, stat: l.inodes.virtual(st),
-	}))
+		file: root, dir: root, readOnly: m.ReadOnly, mount: n, stat: t.virtual(st), real: st,
+	})})
 	return nil
 }
 
@@ -114,7 +127,11 @@ func (l *System) issue(h *handle) uint64 {
 func (l *System) NewState(args, env []string, seed [32]byte) *wasi.State {
 	s := wasi.NewState(args, env, seed)
 	s.Clocks = l.clocks.Start()
-	for _, h := range slices.Concat(l.stdio[:], l.preopen) {
+	first := l.stdio[:]
+	for _, m := range l.mounts {
+		first = append(first, m.root)
+	}
+	for _, h := range first {
 		if h, ok := l.handles[h]; ok {
 			fd := h.issued
 			_, _ = s.Insert(&fd)
@@ -180,6 +197,10 @@ func (l *System) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response)
 	err := l.do(ctx, req, resp)
 	if ctx.Err() != nil && (errors.Is(err, ctx.Err()) || errors.Is(err, context.Cause(ctx))) {
 		return fmt.Errorf("carry out %v: %w", req.Op, context.Cause(ctx))
+	}
+	var abort *vfs.AbortError
+	if errors.As(err, &abort) {
+		return fmt.Errorf("carry out %v: %w", req.Op, err)
 	}
 	resp.Errno = vfs.ErrnoOf(err)
 	return nil
