@@ -1,5 +1,33 @@
 // Package tree is the image of a directory tree: directories as Merkle nodes, contents of files as chunks, and what
 // changed between two of them. It knows formats only: neither file systems nor networks.
+//
+// Every encoding is the only one of what it says, so that equal things have equal ids: lists are sorted, and a number
+// (uvarint, that of encoding/binary) takes the fewest bytes. u8 is a byte, u64 is little-endian, a string is a uvarint
+// length and its bytes, an id is 32 bytes. Each encoding begins with a u8 version, now 1.
+//
+// A node is an object. That of a directory of at most 512 entries is one leaf; a larger directory is cut into leaves
+// before names that a hash of the name chooses, so that a change concerns one leaf, and an index lists them.
+//
+//	leaf        version, u8 1, uvarint number of entries, the entries by name
+//	index       version, u8 2, uvarint number of leaves (at least 2), for each the string of its first name, the
+//	            uvarint number of its entries (1 to 1024) and its id
+//	list        version, u8 3, uvarint number of chunks, the chunks
+//
+//	entry       string name, u8 kind, u8 flags, uvarint mode, number, links, size, u64 mtime, u64 ctime, and
+//	  file      with the flag hashed: u8 number of chunks and the chunks, or u8 255 and the id of the list
+//	  directory id of its node
+//	  link      string target
+//	  other     u8 type
+//	chunk       uvarint size, u8 0 of a hole, or u8 1 and its id
+//
+// An entry alone (a root) is a version and the entry. A delta is
+//
+//	version
+//	bases       uvarint number; for each uvarint ino, string path
+//	directories uvarint number; for each uvarint ino, uvarint number of names; for each string name, uvarint ino
+//	files       uvarint number; for each uvarint ino, u8 kind, u64 mtime, u64 atime, u8 written, and
+//	            of a new link: string target; if written: uvarint size, uvarint number of pieces, the pieces
+//	piece       uvarint size, u8 0 of a hole, u8 1 and id of a chunk, or u8 2 of what is kept
 package tree
 
 import (
