@@ -55,6 +55,18 @@ func openHostDir(h *Host, r *os.Root, path string) (Dir, error) {
 	return &hostDir{hostFile{f: f, typ: TypeDirectory}, sub, h}, nil
 }
 
+// HostFile makes a File of a regular file that is open.
+func HostFile(f *os.File) (File, error) {
+	fi, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !fi.Mode().IsRegular() {
+		return nil, EINVAL
+	}
+	return &hostFile{f: f, typ: TypeRegular}, nil
+}
+
 func typeOf(m fs.FileMode) FileType {
 	switch {
 	case m.IsRegular():

@@ -68,3 +68,15 @@ func AppendEvent(b []byte, e Event) []byte {
 	b = binary.LittleEndian.AppendUint16(b, e.Flags)
 	return binary.LittleEndian.AppendUint64(b, e.Size)
 }
+
+// ParseEvents decodes the events of an answer; what is left over at the end is ignored.
+func ParseEvents(b []byte) []Event {
+	var list []Event
+	for ; len(b) >= eventSize; b = b[eventSize:] {
+		list = append(list, Event{
+			Index: binary.LittleEndian.Uint32(b), Errno: Errno(binary.LittleEndian.Uint16(b[4:])), Flags: binary.LittleEndian.Uint16(b[6:]),
+			Size: binary.LittleEndian.Uint64(b[8:]),
+		})
+	}
+	return list
+}

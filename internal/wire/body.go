@@ -16,6 +16,7 @@ const (
 	moduleFields = 16
 	pagesFields  = 12
 	outputFields = 28
+	filesFields  = 13
 )
 
 var errShort = errors.New("body ends early")
@@ -23,6 +24,8 @@ var errShort = errors.New("body ends early")
 func (m *Module) sizeHint() int { return moduleFields + len(m.Data) }
 func (m *Pages) sizeHint() int  { return pagesFields + len(m.Data) }
 func (m *Output) sizeHint() int { return outputFields + len(m.Data) }
+
+func (m *Files) sizeHint() int { return filesFields + len(m.Data) }
 
 func (m *Module) appendBody(b []byte) ([]byte, error) {
 	b = binary.LittleEndian.AppendUint64(b, m.Total)
@@ -73,6 +76,24 @@ func (m *Output) decode(b []byte) error {
 	m.Call = binary.LittleEndian.Uint64(b[12:])
 	m.Handle = binary.LittleEndian.Uint64(b[20:])
 	m.Data = b[outputFields:]
+	return nil
+}
+
+func (m *Files) appendBody(b []byte) ([]byte, error) {
+	b = binary.LittleEndian.AppendUint64(b, m.Offload)
+	b = binary.LittleEndian.AppendUint32(b, m.Attempt)
+	b = append(b, byte(m.Kind))
+	return append(b, m.Data...), nil
+}
+
+func (m *Files) decode(b []byte) error {
+	if len(b) < filesFields {
+		return errShort
+	}
+	m.Offload = binary.LittleEndian.Uint64(b)
+	m.Attempt = binary.LittleEndian.Uint32(b[8:])
+	m.Kind = FilesKind(b[12])
+	m.Data = b[filesFields:]
 	return nil
 }
 

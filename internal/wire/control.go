@@ -35,7 +35,7 @@ func (m *Hello) appendBody(b []byte) ([]byte, error) {
 	p := &pb.Hello{
 		Version: m.Version, Module: some(m.Module[:]), Process: some(m.Process[:]), Session: some(m.Session[:]), Code: some(m.Code[:]),
 		Options: uint32(m.Options), Engine: m.Engine, Arch: m.Arch, MemoryMax: m.MemoryMax, Resume: m.Resume,
-		Candidates: m.Candidates, Early: m.Early, VirtualClock: m.VirtualClock,
+		Candidates: m.Candidates, Early: m.Early, VirtualClock: m.VirtualClock, FilesOnly: m.FilesOnly, FilesKey: some(m.FilesKey[:]),
 	}
 	hostsToProto(p, m.Hosts)
 	return marshal(b, p)
@@ -48,14 +48,14 @@ func (m *Hello) decode(b []byte) error {
 	}
 	*m = Hello{
 		Version: p.Version, Options: Options(p.Options), Engine: p.Engine, Arch: p.Arch, MemoryMax: p.MemoryMax, Resume: p.Resume,
-		Candidates: p.Candidates, Early: p.Early, VirtualClock: p.VirtualClock,
+		Candidates: p.Candidates, Early: p.Early, VirtualClock: p.VirtualClock, FilesOnly: p.FilesOnly,
 	}
 	var err error
 	if m.Hosts, err = hostsFromProto(&p); err != nil {
 		return err
 	}
 	return errors.Join(fixed("module", m.Module[:], p.Module), fixed("process", m.Process[:], p.Process),
-		fixed("session", m.Session[:], p.Session), fixed("code", m.Code[:], p.Code))
+		fixed("session", m.Session[:], p.Session), fixed("code", m.Code[:], p.Code), fixed("files key", m.FilesKey[:], p.FilesKey))
 }
 
 func (m *Welcome) appendBody(b []byte) ([]byte, error) {

@@ -15,6 +15,7 @@ const (
 	MaxMemory     = 1 << 32 // bytes of linear memory
 	MaxDelta      = MaxMemory + MaxMemory/64
 	MaxText       = 4096
+	MaxFiles      = 7 << 20 // bytes of one Files message
 	maxName       = 128
 	pageSize      = 4096
 	wasmPage      = 64 << 10
@@ -57,6 +58,10 @@ type Hello struct {
 	Early bool
 	// VirtualClock replaces time by a count in the clone, as it does on the device.
 	VirtualClock bool
+	// FilesOnly says that no process follows: the session brings files ahead of need.
+	FilesOnly bool
+	// FilesKey is what the node encrypts the device's files with on its disk; it must not keep it. Zero: they are not kept.
+	FilesKey [32]byte
 	// Candidates are the functions that may migrate, by index in the original module, ascending.
 	Candidates []uint32
 	// Hosts are the memory ranges that the embedder's functions read and write, by function, in order of declaration.
@@ -293,6 +298,31 @@ type SyncState struct {
 	Written     []Range // ascending, apart
 }
 
+// FilesKind says what a Files message is; package replica has the layouts.
+type FilesKind uint8
+
+// The kinds. Of those up to FilesLast, device and clone each send their own.
+const (
+	FilesInvalid FilesKind = iota
+	FilesStart             // device: the versions that an attempt works on, before its Migrate
+	FilesGive              // device: objects and contents, asked for or not
+	FilesWant              // clone: what it lacks
+	FilesBack              // clone: what became of the trees, before Reintegrate
+	FilesData              // clone: chunks that FilesBack names
+	FilesHave              // device, of a session without a process: what it could give
+	FilesMiss              // node: what of that it lacks
+	FilesKept              // node: what was given is on disk
+	FilesLast
+)
+
+// Files carries what belongs to the files of an attempt. In a session that only brings files, Offload and Attempt are 1.
+type Files struct {
+	Offload uint64
+	Attempt uint32
+	Kind    FilesKind
+	Data    []byte
+}
+
 // Bye ends the session, or refuses to begin one.
 type Bye struct {
 	Code Code
@@ -330,3 +360,6 @@ func (*Bye) Type() Type         { return TypeBye }
 func (*Ping) Type() Type        { return TypePing }
 func (*Pong) Type() Type        { return TypePong }
 func (*Ack) Type() Type         { return TypeAck }
+
+// Type implements Message.
+func (*Files) Type() Type { return TypeFiles }

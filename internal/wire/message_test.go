@@ -30,7 +30,7 @@ func image() Image {
 func messages() []Message {
 	return []Message{
 		&Hello{
-			Version: 1, Module: idA, Process: tokA, Session: tokA, Code: idB, Options: OptionCanonicalNaN | OptionPoll, Early: true, VirtualClock: true,
+			Version: 1, Module: idA, Process: tokA, Session: tokA, Code: idB, Options: OptionCanonicalNaN | OptionPoll, Early: true, VirtualClock: true, FilesOnly: true, FilesKey: idB,
 			Engine: "wazero-compiler", Arch: "arm64", MemoryMax: 1 << 32, Resume: true, Candidates: []uint32{1, 5, 6},
 			Hosts: []HostRange{{Func: 1, Pointer: 2, Length: 3, Size: 8, Direction: DirIn}, {Func: 1, Pointer: 4, Count: 5, Size: 1, Direction: DirInOut}},
 		},
@@ -57,6 +57,7 @@ func messages() []Message {
 		&Ping{Stamp: 9},
 		&Pong{Stamp: 9},
 		&Ack{},
+		&Files{Offload: 1, Attempt: 2, Kind: FilesGive, Data: bytes.Repeat([]byte("y"), MaxBody-filesFields)},
 	}
 }
 
@@ -134,7 +135,7 @@ func TestBounds(t *testing.T) {
 		hosts[i] = HostRange{1<<32 - MaxHostRanges + uint32(i), MaxParams - 1, 0, 1<<32 - 1, 1<<32 - 1, DirInOut}
 	}
 	for _, m := range []Message{
-		&Hello{1 << 31, idB, tokA, tokA, idB, allOptions, name, name, MaxMemory, true, true, true, candidates, hosts},
+		&Hello{1 << 31, idB, tokA, tokA, idB, allOptions, name, name, MaxMemory, true, true, true, true, idB, candidates, hosts},
 		&Module{1 << 30, 1<<30 - MaxData, make([]byte, MaxData)},
 		&Migrate{huge, 1<<32 - 1, 1<<32 - 1, ContinuationCall, slots, big},
 		&Reintegrate{huge, 1<<32 - 1, OutcomeResults, slots, 255, 1<<32 - 1, strings.Repeat("x", MaxText), huge, huge, big},

@@ -89,6 +89,14 @@ func (m *Module) Validate() error {
 	return checkLen("bytes of module", len(m.Data), MaxData)
 }
 
+// Validate implements Message.
+func (m *Files) Validate() error {
+	if m.Kind == FilesInvalid || m.Kind >= FilesLast {
+		return fmt.Errorf("kind %d", m.Kind)
+	}
+	return errors.Join(checkOffload(m.Offload, m.Attempt), checkLen("bytes of files", len(m.Data), MaxFiles))
+}
+
 func validType(t byte) bool { return t >= 0x7b && t <= 0x7f }
 
 // Validate reports the first field that is out of bounds. Whether globals and segments exist, only the owner of the

@@ -18,12 +18,13 @@
 // frame travels in several numbered frames of the same type, all but the last with the flag more, nothing numbered
 // between them; unnumbered frames may pass between.
 //
-// The body of a control message is protobuf (wirepb/wire.proto). Three messages carry bulk behind fields of fixed
-// size, and always fit one frame:
+// The body of a control message is protobuf (wirepb/wire.proto). Four messages carry bulk behind fields of fixed
+// size; the first three always fit one frame:
 //
 //	Module  total u64, offset u64, bytes
 //	Pages   offload u64, attempt u32, bytes of a delta stream
 //	Output  offload u64, attempt u32, call u64, handle u64, bytes
+//	Files   offload u64, attempt u32, kind u8, bytes as package replica has them
 //
 // # A session
 //
@@ -34,7 +35,8 @@
 //
 // An offload goes Migrate, Pages..., PagesEnd; then HomeCall and HomeResult in turn, Output, Credit and Note as they come up;
 // then Reintegrate, Pages..., PagesEnd; then Commit or Cancel. Refuse answers what a side will not do. After a failed attempt Sync asks
-// the clone where it stands, and SyncState answers.
+// the clone where it stands, and SyncState answers. Where files go with the process, Files messages come before Migrate, in between, and
+// before Reintegrate.
 package wire
 
 import (
@@ -45,7 +47,7 @@ import (
 )
 
 // Version is the version of this language; both sides must have the same.
-const Version = 3
+const Version = 4
 
 // Bounds of frames and messages.
 const (
@@ -99,6 +101,7 @@ const (
 	TypePing
 	TypePong
 	TypeAck
+	TypeFiles
 	numTypes
 )
 
@@ -131,6 +134,7 @@ var kinds = [numTypes]struct {
 	TypePing:        {"ping", func() Message { return new(Ping) }, 64, false},
 	TypePong:        {"pong", func() Message { return new(Pong) }, 64, false},
 	TypeAck:         {"ack", func() Message { return new(Ack) }, 0, false},
+	TypeFiles:       {"files", func() Message { return new(Files) }, MaxMessage, true},
 }
 
 func (t Type) String() string {

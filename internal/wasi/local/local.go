@@ -45,9 +45,10 @@ type System struct {
 	now     func() uint64
 }
 
-// mount is a preopened directory; root is the handle that it was issued as.
+// mount is a preopened directory; root is the handle that it was issued as, top the same for ourselves.
 type mount struct {
 	root     uint64
+	top      vfs.Dir
 	readOnly bool
 	inodes   *inodes
 }
@@ -104,10 +105,14 @@ func (l *System) mount(m Mount) error {
 	if err != nil {
 		return errors.Join(err, root.Close())
 	}
+	top, err := m.FS.Root()
+	if err != nil {
+		return errors.Join(err, root.Close())
+	}
 	n := len(l.mounts)
 	t := newInodes(n)
 	t.top = st.Dev
-	l.mounts = append(l.mounts, mount{inodes: t, readOnly: m.ReadOnly, root: l.issue(&handle{
+	l.mounts = append(l.mounts, mount{inodes: t, top: top, readOnly: m.ReadOnly, root: l.issue(&handle{
 		issued: wasi.FD{Kind: wasi.KindDir, Type: vfs.TypeDirectory, Base: wasi.DirRights, Inheriting: wasi.DirRights | wasi.FileRights,
 			Preopen: m.Guest},
 		file: root, dir: root, readOnly: m.ReadOnly, mount: n, stat: t.virtual(st), real: st,
@@ -173,6 +178,15 @@ func (l *System) Handles() []uint64 {
 
 // Close closes all handles, but not what Config gave for stdio.
 func (l *System) Close() error {
+	err := l.releaseAll()
+	for _, m := range l.mounts {
+		err = errors.Join(err, m.top.Close())
+	}
+	l.mounts = nil
+	return err
+}
+
+func (l *System) releaseAll() error {
 	var errs []error
 	for _, h := range l.Handles() {
 		errs = append(errs, l.release(h))

@@ -68,7 +68,30 @@ func (l *System) Adopt(o Open) error {
 // Begin closes all that is open, and makes the handles that are issued from now on follow n.
 func (l *System) Begin(n uint64) error {
 	l.last = n
-	return l.Close()
+	return l.releaseAll()
+}
+
+// Path opens something below a mount, for Adopt.
+func (l *System) Path(mount int, path string, flags vfs.OpenFlags) (vfs.File, error) {
+	if path == "" {
+		path = "."
+	}
+	return l.mounts[mount].top.Open(path, flags)
+}
+
+// StatPath describes something below a mount, a symbolic link itself.
+func (l *System) StatPath(mount int, path string) (wasi.Stat, error) {
+	if path == "" {
+		path = "."
+	}
+	return l.mounts[mount].top.StatPath(path, false)
+}
+
+// List replaces the listing of an open directory, of which the guest has read a part.
+func (l *System) List(n uint64, listing []wasi.Dirent) {
+	if h, ok := l.handles[n]; ok && h.dir != nil {
+		h.listing = listing
+	}
 }
 
 // Dev is the number that the guest knows the device of a mount by.

@@ -43,6 +43,8 @@ type Hello struct {
 	HostCount     []uint32 `protobuf:"varint,17,rep,packed,name=host_count,json=hostCount,proto3" json:"host_count,omitempty"`
 	HostSize      []uint32 `protobuf:"varint,18,rep,packed,name=host_size,json=hostSize,proto3" json:"host_size,omitempty"`
 	HostDirection []byte   `protobuf:"bytes,19,opt,name=host_direction,json=hostDirection,proto3" json:"host_direction,omitempty"`
+	FilesOnly     bool     `protobuf:"varint,20,opt,name=files_only,json=filesOnly,proto3" json:"files_only,omitempty"`
+	FilesKey      []byte   `protobuf:"bytes,21,opt,name=files_key,json=filesKey,proto3" json:"files_key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -206,6 +208,20 @@ func (x *Hello) GetHostSize() []uint32 {
 func (x *Hello) GetHostDirection() []byte {
 	if x != nil {
 		return x.HostDirection
+	}
+	return nil
+}
+
+func (x *Hello) GetFilesOnly() bool {
+	if x != nil {
+		return x.FilesOnly
+	}
+	return false
+}
+
+func (x *Hello) GetFilesKey() []byte {
+	if x != nil {
+		return x.FilesKey
 	}
 	return nil
 }
@@ -1396,7 +1412,7 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\x0fclonecloud.wire\"\x9d\x04\n" +
+	"wire.proto\x12\x0fclonecloud.wire\"\xd9\x04\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x16\n" +
 	"\x06module\x18\x02 \x01(\fR\x06module\x12\x18\n" +
@@ -1422,7 +1438,10 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"host_count\x18\x11 \x03(\rR\thostCount\x12\x1b\n" +
 	"\thost_size\x18\x12 \x03(\rR\bhostSize\x12%\n" +
-	"\x0ehost_direction\x18\x13 \x01(\fR\rhostDirection\"\xd0\x01\n" +
+	"\x0ehost_direction\x18\x13 \x01(\fR\rhostDirection\x12\x1d\n" +
+	"\n" +
+	"files_only\x18\x14 \x01(\bR\tfilesOnly\x12\x1b\n" +
+	"\tfiles_key\x18\x15 \x01(\fR\bfilesKey\"\xd0\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x12\x1f\n" +
