@@ -76,6 +76,12 @@ type Config struct {
 	KeepEnv   []string
 	// MaxUpload bounds the bytes that leave the device in this run, or of each process, the module included; 0: no bound.
 	MaxUpload uint64
+	// Files says how clones get at the directories of Mounts; default: FilesReplicate. FilesDir keeps what is known of them and
+	// plans of changes that a crash has cut short, which the next run with the same directories finishes; default: a folder
+	// of the user's cache. Conflicts says what becomes of files that others changed meanwhile.
+	Files     FilesMode
+	FilesDir  string
+	Conflicts ConflictPolicy
 	// Seed makes random numbers of guest and sampling repeatable; 0: from the system.
 	Seed uint64
 	// VirtualClock replaces time by a count, so that runs with equal input are equal.
@@ -116,6 +122,12 @@ func (c *Config) validate() error {
 	}
 	if (c.Offload == OffloadListed) != (len(c.Functions) > 0) {
 		fault("functions are listed if, and only if, the offload mode is listed")
+	}
+	if c.Files != FilesReplicate && c.Files != FilesHome {
+		fault("no files mode %q: there is home", c.Files)
+	}
+	if _, ok := conflictPolicies[c.Conflicts]; !ok {
+		fault("no conflict policy %q: there are fail, clone-wins and device-wins", c.Conflicts)
 	}
 	if c.CloneWait < 0 {
 		fault("a clone cannot be waited for during %v", c.CloneWait)

@@ -2,6 +2,7 @@ package clonecloud
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"net"
 	"sync"
@@ -52,6 +53,7 @@ func (c *localNode) join(rc *runner.Config) error {
 	rc.Alike = rc.Engine.Name() == c.engine
 	rc.CanonicalNaN = !rc.Alike
 	rc.Peer = peer.Config{}
+	_, _ = rand.Read(rc.FilesKey[:]) // of the folder that goes with the node; it never fails
 	rc.Dial = func(ctx context.Context) (link.Link, error) {
 		select {
 		case <-c.start():

@@ -18,6 +18,8 @@ type NodeConfig struct {
 	StateDir string
 	// CacheDir keeps modules and compiled code in place of StateDir. Several nodes may share it.
 	CacheDir string
+	// Files is where files of devices are kept, encrypted: a folder, or "s3://ENDPOINT/BUCKET/PREFIX". Default: in StateDir.
+	Files string
 	// Advertise is the host:port that devices are told. Default: Listen, an unspecified host replaced by an address of this
 	// machine.
 	Advertise string
@@ -49,7 +51,7 @@ func StartNode(ctx context.Context, cfg NodeConfig) (*Node, error) {
 		return nil, fmt.Errorf("%w: no engine %q: there are compiler and interpreter", ErrConfig, cfg.Engine)
 	}
 	n, err := node.Start(ctx, node.Config{
-		Listen: cfg.Listen, State: cfg.StateDir, Cache: cfg.CacheDir, Advertise: cfg.Advertise, Worker: cfg.Worker, Warm: cfg.Warm,
+		Listen: cfg.Listen, State: cfg.StateDir, Cache: cfg.CacheDir, Files: cfg.Files, Advertise: cfg.Advertise, Worker: cfg.Worker, Warm: cfg.Warm,
 		Limits: cfg.Limits, Grace: cfg.Grace, Idle: cfg.Idle, Drain: cfg.Drain, Relay: cfg.Relay, Engine: string(cfg.Engine), Log: cfg.Log,
 	})
 	if err != nil {

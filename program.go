@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -203,12 +202,18 @@ func (p *Program) start(ctx context.Context, cfg Config, s runner.StartConfig, l
 	if err := seed(&s.Seed, cfg.Seed); err != nil {
 		return nil, err
 	}
+	if err := cfg.recoverFiles(ctx); err != nil {
+		return nil, err
+	}
 	mounts, release, err := cfg.mounts()
 	if err != nil {
 		return nil, err
 	}
 	defer release() // what is open below stays open
 	s.Local.Mounts = mounts
+	if p.prog.Movable() {
+		s.Files = cfg.replicas(p.base.FilesPeer)
+	}
 	inst, err := p.prog.Start(ctx, s)
 	if err != nil {
 		return nil, inConfig(err)
@@ -302,20 +307,6 @@ func (c *Config) mounts() (list []local.Mount, release func(), err error) {
 
 // keptApart refuses a directory that is to stay and can be reached under the name of another that is not.
 func keptApart(cfg Config) error {
-	real := func(m Mount) string {
-		p, err := filepath.EvalSymlinks(m.Host)
-		if err == nil {
-			p, err = filepath.Abs(p)
-		}
-		if err != nil {
-			return m.Host // opening it has said what is wrong with it
-		}
-		return p
-	}
-	within := func(dir, of string) bool {
-		rel, err := filepath.Rel(of, dir)
-		return err == nil && (rel == "." || filepath.IsLocal(rel))
-	}
 	for _, k := range cfg.Mounts {
 		kept := cmp.Or(k.Guest, k.Host)
 		if !slices.Contains(cfg.KeepDirs, kept) {
@@ -323,7 +314,7 @@ func keptApart(cfg Config) error {
 		}
 		for _, o := range cfg.Mounts {
 			name := cmp.Or(o.Guest, o.Host)
-			if !slices.Contains(cfg.KeepDirs, name) && (within(real(k), real(o)) || within(real(o), real(k))) {
+			if !slices.Contains(cfg.KeepDirs, name) && (within(realDir(k), realDir(o)) || within(realDir(o), realDir(k))) {
 				return fmt.Errorf("%w: directory %q is to stay on the device, and %q overlaps with it: keep both", ErrConfig, kept, name)
 			}
 		}

@@ -3,6 +3,7 @@ package clonecloud
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net"
@@ -79,7 +80,8 @@ func (c *remoteCloud) join(rc *runner.Config) error {
 	rc.Alike = facts.Engine == rc.Engine.Name() && facts.Arch == runtime.GOARCH
 	rc.CanonicalNaN = !rc.Alike
 	rc.Peer = c.peer
-	rc.Dial = c.node.Connect
+	rc.Dial, rc.FilesKey = c.node.Connect, c.node.FilesKey()
+	rc.FilesPeer = fmt.Sprintf("%x %x", c.node.Address.Pin, sha256.Sum256(rc.FilesKey[:]))
 	rc.Recall = func(code wire.ID) *device.Known {
 		if facts.Engine == "" {
 			return nil

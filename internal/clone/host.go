@@ -22,6 +22,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/replica/mirror"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasm"
@@ -40,6 +41,8 @@ type Host struct {
 	Limits Limits
 	// Store keeps modules. Default: in memory.
 	Store Store
+	// Files keeps what follows processes of the devices' files. The zero value keeps it in memory.
+	Files Files
 	// Watch is told before something runs that may not end, and what it returns after: "offload" or "compile", of a
 	// module, which should take no longer than limit. Stuck is told when it goes on a second after it was told to stop;
 	// there is then no way to end it but to end the process. Both are optional. Watch may wait: the time counts from its
@@ -63,11 +66,12 @@ type Host struct {
 	drain    context.CancelFunc
 
 	mu       sync.Mutex
-	clones   int                    // guarded by mu; admitted
-	sessions map[*session]struct{}  // guarded by mu
-	programs map[wire.ID]*programme // guarded by mu; by code digest
-	open     context.Context        // guarded by mu; ends with Close, and with it what is being compiled
-	shut     context.CancelFunc     // guarded by mu
+	clones   int                       // guarded by mu; admitted
+	sessions map[*session]struct{}     // guarded by mu
+	programs map[wire.ID]*programme    // guarded by mu; by code digest
+	stores   map[[32]byte]mirror.Store // guarded by mu; of files, by their key
+	open     context.Context           // guarded by mu; ends with Close, and with it what is being compiled
+	shut     context.CancelFunc        // guarded by mu
 }
 
 // Limits bound what the devices of one host may use. Zero fields have the defaults named.
@@ -137,7 +141,7 @@ func (p *programme) ready() bool {
 
 func (h *Host) init() {
 	h.once.Do(func() {
-		h.programs, h.sessions = map[wire.ID]*programme{}, map[*session]struct{}{}
+		h.programs, h.sessions, h.stores = map[wire.ID]*programme{}, map[*session]struct{}{}, map[[32]byte]mirror.Store{}
 		h.open, h.shut = context.WithCancel(context.Background())
 		h.drains, h.drain = context.WithCancel(context.Background())
 		h.Limits = h.Limits.withDefaults()
@@ -236,10 +240,10 @@ func (h *Host) Stats() Stats {
 }
 
 func (h *Host) admit(hello *wire.Hello) (*wire.Welcome, error) {
-	if want := migrate.CloneCode(hello.Module, hello.Candidates, hello.Options, hello.Hosts); want != hello.Code {
+	if want := migrate.CloneCode(hello.Module, hello.Candidates, hello.Options, hello.Hosts); want != hello.Code && !hello.FilesOnly {
 		return nil, &peer.RefusedError{Code: wire.CodeVersion, Text: "code is rewritten differently here: another version"}
 	}
-	if why := h.Deny(hello.Module); why != "" {
+	if why := h.Deny(hello.Module); why != "" && !hello.FilesOnly {
 		return nil, &peer.RefusedError{Code: wire.CodeUnsupported, Text: why}
 	}
 	if h.drains.Err() != nil {
@@ -252,7 +256,9 @@ func (h *Host) admit(hello *wire.Hello) (*wire.Welcome, error) {
 	if h.clones >= h.Limits.Clones {
 		return nil, &peer.RefusedError{Code: wire.CodeLimit, Text: fmt.Sprintf("%d clones of this device run here, which is the limit", h.clones)}
 	}
-	if hello.Early && (!have || !p.ready()) {
+	if hello.FilesOnly {
+		have = true
+	} else if hello.Early && (!have || !p.ready()) {
 		return nil, &peer.RefusedError{Code: wire.CodeUnknown, Text: "nothing is left here of an earlier run"}
 	}
 	have = have || h.Store.Has(hello.Module)

@@ -13,6 +13,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/replica/mirror"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
@@ -39,7 +40,12 @@ type session struct {
 	shadow    *delta.Shadow
 	// pending is the attempt whose answer is on its way, until Commit or Cancel.
 	pending *answered
+	files   *mirror.Files
+	start   *wire.Files                     // of the attempt that comes next; nil: its files stay at home
 	nudged  atomic.Pointer[migrate.Process] // the process while its guest runs
+
+	flood  func(error) // ends the conversation
+	asking sync.Mutex  // held while something is asked for on account of the running trip
 
 	mu        sync.Mutex
 	running   *trip           // guarded by mu
@@ -64,11 +70,20 @@ func (s *session) part(m wire.Message) error {
 
 // run serves the conversation until it ends.
 func (s *session) run(ctx context.Context) error {
+	life, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	s.flood = stop
+	s.files = s.host.newFiles(s, life)
+	defer s.files.Close()
 	s.end.Intercept(s.intercept)
+	ctx = life
 	awake, sleep := context.WithCancel(ctx)
 	defer sleep()
 	defer context.AfterFunc(s.host.drains, sleep)()
 	s.awake = awake
+	if s.hello.FilesOnly {
+		return s.keepFiles(ctx)
+	}
 	bin, err := s.obtain(ctx)
 	if err != nil {
 		return err
@@ -94,6 +109,8 @@ func (s *session) run(ctx context.Context) error {
 			err = s.commit(m)
 		case *wire.Cancel:
 			s.pending = nil
+		case *wire.Files:
+			s.start = m
 		case *wire.Pages, *wire.PagesEnd:
 			// Of an attempt that was refused while its pages were on the way.
 		case *wire.Sync:
@@ -122,6 +139,14 @@ func (s *session) intercept(m wire.Message) bool {
 	case *wire.Credit:
 		if t.is(m.Offload, m.Attempt) {
 			t.take(m)
+		}
+		return true
+	case *wire.Files:
+		if m.Kind != wire.FilesGive {
+			return false
+		}
+		if err := s.files.Take(m.Data); err != nil {
+			s.flood(fmt.Errorf("%w: %w", err, wire.ErrProtocol))
 		}
 		return true
 	case *wire.Cancel:
@@ -296,13 +321,24 @@ func (s *session) offload(ctx context.Context, m *wire.Migrate) error {
 	if err := s.enter(t); err != nil {
 		return nil
 	}
-	s.proc.WASI.System = t
+	files, err := s.openFiles(ctx, t)
+	if err != nil {
+		s.leaveTrip()
+		return s.refuse(a, wire.CodeInternal, err)
+	}
+	if files != nil {
+		defer files.Close()
+	}
 	t.start = time.Now()
 	unlimited := s.limit(ctx, t)
-	results, err := s.execute(ctx, m)
+	results, err := s.execute(ctx, t, m)
 	took := time.Since(t.start) - t.waitedFor()
 	unlimited()
-	s.enter(nil)
+	var unsent error
+	if files != nil && context.Cause(ctx) == nil && merges(err) {
+		unsent = s.sendFiles(ctx, t, files)
+	}
+	s.leaveTrip()
 	switch cause := context.Cause(ctx); {
 	case cause == nil:
 	case errors.Is(cause, errCancelled):
@@ -311,6 +347,9 @@ func (s *session) offload(ctx context.Context, m *wire.Migrate) error {
 		err = cause
 	default:
 		return cause
+	}
+	if unsent != nil {
+		err = unsent
 	}
 	return s.answer(parent, t, m, results, err, took)
 }
@@ -433,16 +472,30 @@ func (s *session) takeIn(ctx context.Context, a migrate.Attempt, m *wire.Migrate
 }
 
 // execute runs the candidate's body.
-func (s *session) execute(ctx context.Context, m *wire.Migrate) ([]uint64, error) {
+func (s *session) execute(ctx context.Context, t *trip, m *wire.Migrate) ([]uint64, error) {
 	c := s.proc.Manifest.Candidates[m.Candidate]
 	stack := make([]uint64, max(len(c.Params), len(c.Results)))
 	copy(stack, m.Args)
 	s.host.gate.enter()
 	defer s.host.gate.leave()
+	t.inside.Store(true)
+	defer t.inside.Store(false)
 	s.nudged.Store(s.proc)
 	defer s.nudged.Store(nil)
 	err := s.proc.Body(m.Candidate).Call(ctx, stack)
 	return stack[:len(c.Results)], err
+}
+
+// merges tells whether a call that ended so is merged by the device.
+func merges(end error) bool {
+	var trap *engine.Trap
+	var exit *wasi.ExitError
+	var exc *engine.Exception
+	switch {
+	case end == nil, errors.As(end, &exit), errors.As(end, &exc):
+		return true
+	}
+	return errors.As(end, &trap) && trap.Kind != engine.TrapStackOverflow && !errors.Is(end, errLimit)
 }
 
 // answer sends what the attempt came to.
@@ -462,9 +515,7 @@ func (s *session) answer(ctx context.Context, t *trip, m *wire.Migrate, results 
 		r.Outcome = wire.OutcomeException
 	default:
 		// A limit of this side, or something that went wrong here: the device can do without.
-		text := end.Error()
-		r.Outcome, r.Detail = wire.OutcomeHandedBack, text[:min(len(text), wire.MaxText)]
-		return s.send(r)
+		return s.handBack(r, end)
 	}
 	img, err := s.proc.Capture(ctx, m.Image.Next)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/migrate"
@@ -27,7 +28,8 @@ type trip struct {
 	credit  wire.CreditSender
 	granted uint64 // the credit taken so far
 	gate    *gate
-	room    uint64 // bytes of output that may still come
+	inside  atomic.Bool // the guest runs, and the gate knows
+	room    uint64      // bytes of output that may still come
 	buf     []byte
 	start   time.Time
 
@@ -127,16 +129,23 @@ func (t *trip) waitedFor() time.Duration {
 	return t.waited + time.Since(t.since)
 }
 
+// await and awaited frame the time in which the trip waits for the device.
+func (t *trip) await() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.since = time.Now()
+}
+
+func (t *trip) awaited() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.waited, t.since = t.waited+time.Since(t.since), time.Time{}
+}
+
 // wait blocks until there is what is waited for, and takes the result, if any, and the credit.
 func (t *trip) wait(ctx context.Context, there func() bool) (*wire.HomeResult, error) {
-	t.mu.Lock()
-	t.since = time.Now()
-	t.mu.Unlock()
-	defer func() {
-		t.mu.Lock()
-		t.waited, t.since = t.waited+time.Since(t.since), time.Time{}
-		t.mu.Unlock()
-	}()
+	t.await()
+	defer t.awaited()
 	for {
 		t.mu.Lock()
 		if there() {

@@ -20,6 +20,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
+	"github.com/clonecloud/clonecloud/internal/replica/origin"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
 	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wasi"
@@ -56,8 +57,10 @@ func (l Limits) withDefaults() Limits {
 
 // Config is what a Controller works with.
 type Config struct {
-	Local  *local.System
-	Hosts  migrate.Hosts
+	Local *local.System
+	Hosts migrate.Hosts
+	// Files are the directories that follow the process; nil: none do.
+	Files  *origin.Files
 	Cloud  *Cloud // nil: none
 	Policy Policy
 	// Reach names, for each candidate by id, the imports ("module.name") that it can reach.
@@ -86,6 +89,7 @@ type Controller struct {
 	proc   *migrate.Process
 	out    *outside // the real System, without the journal
 	replay *migrate.Replayer
+	files  files
 	start  time.Time
 	report Report
 
@@ -134,13 +138,22 @@ func New(cfg Config) *Controller {
 	c.find = c.behind
 	c.out = newOutside(cfg.Hosts.System(cfg.Local), cfg.Local, cfg.Private)
 	c.replay = &migrate.Replayer{Real: c.out}
+	c.files = files{c: c, top: firstReplicaHandle}
+	if cfg.Files != nil {
+		c.out.follows = c.follows
+	}
 	return c
 }
 
 const shadowBytes = 16 << 20
 
 // System is what the process's host calls go through.
-func (c *Controller) System() wasi.System { return c.replay }
+func (c *Controller) System() wasi.System {
+	if c.cfg.Files != nil {
+		return &c.files
+	}
+	return c.replay
+}
 
 // Attach gives the controller its process, which has run no code yet, and arms the candidates.
 func (c *Controller) Attach(p *migrate.Process, r Report) {
@@ -277,6 +290,7 @@ func (c *Controller) adopt(n *conn) {
 	}
 	c.confirmed, c.pending, c.resync = n.state, c.ever.Clone(), false
 	c.shadow = delta.NewShadow(shadowBytes)
+	c.files.peer = c.cfg.Files.NewPeer()
 	c.report.Cloud = n.engine + " " + n.arch
 }
 
@@ -347,6 +361,10 @@ func (c *Controller) leave(id uint32) error {
 // settle ends a fallback: what its clone had done outside has been repeated, and what it had opened besides is closed.
 func (c *Controller) settle() error {
 	if err := c.replay.End(); err != nil {
+		c.files.abandon()
+		return err
+	}
+	if err := c.files.land(context.Background()); err != nil {
 		return err
 	}
 	if n := c.replay.Forgot(); n > c.report.Forgot {
@@ -382,6 +400,9 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 			Up: t.up, Down: t.down,
 		})
 		c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{Total: took})
+		if err := c.files.fallBack(ctx, t); err != nil {
+			return err
+		}
 		c.replay.Begin(t.journal)
 		c.push(k.ID, true)
 		if fb.reason == handedBack {
@@ -392,12 +413,13 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 		return nil
 	}
 	t.journal.Close()
+	t.closeFiles()
 	if err != nil && !t.merged {
 		return err
 	}
 	f.Offloads++
 	t.emit(trace.Event{Kind: trace.Offloaded, Took: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls})
-	c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{OK: true, Total: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls, Bytes: c.out.bytes - before})
+	c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{OK: true, Total: took, Exec: t.exec, Up: t.up + t.filesUp, Down: t.down + t.filesDown, HomeCalls: t.homeCalls, Bytes: c.out.bytes - before})
 	if err != nil {
 		return err
 	}
@@ -421,6 +443,7 @@ func (c *Controller) Finish(err error) (Report, error) {
 			err = errors.Join(end, err)
 		}
 	}
+	c.files.abandon()
 	c.ticks.stop()
 	r := c.Report()
 	c.ended(&r, err)

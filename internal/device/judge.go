@@ -59,6 +59,8 @@ func (t *trip) allowed(req *wasi.Request) error {
 		switch {
 		case !ok: // no program can name it
 			return distrust("%v of handle %d, which was not issued", req.Op, h)
+		case t.files != nil && t.files.Owns(h):
+			return distrust("%v of handle %d, which the clone has itself", req.Op, h)
 		case req.Op == wasi.OpOutput && fd.Kind != wasi.KindOutput:
 			return distrust("output to handle %d, which is none", h)
 		}
@@ -135,7 +137,7 @@ func (t *trip) checkWASI(b []byte) (*wasi.State, error) {
 		sent.Env = env
 		before = &sent
 	}
-	if err := wasi.CheckReturned(before, after, t.c.cfg.Local.Issued); err != nil {
+	if err := wasi.CheckReturned(before, after, t.issued); err != nil {
 		return nil, distrust("wasi state: %w", err)
 	}
 	if before.Clocks != after.Clocks && !t.reaches("clock_time_get", "poll_oneoff") {

@@ -65,6 +65,9 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 	t.transfer += arrived.Sub(begin)
 	t.emit(trace.Event{Kind: trace.Received, Took: arrived.Sub(begin), Pages: t.pagesDown, Down: t.down})
 	begin = time.Now()
+	if err := t.prepareFiles(ctx); err != nil {
+		return err
+	}
 	if err := c.proc.Grow(&m.Image); err != nil {
 		return &refusal{"memory", err.Error()}
 	}
@@ -75,7 +78,7 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 	t.emit(trace.Event{Kind: trace.Merge, Took: t.merge, Pages: t.pagesDown, Down: t.down})
 	// What is left of the trip when all else is taken away was spent on the link.
 	link := time.Since(t.start) - t.exec - t.capture - t.merge - t.serving - t.waiting() - c.conn.end.LeastRTT()
-	c.cfg.Cloud.measured(t.up+t.down, link)
+	c.cfg.Cloud.measured(t.up+t.down+t.filesUp+t.filesDown, link)
 	t.results = m.Results
 	return ending(m)
 }
@@ -90,9 +93,13 @@ func (t *trip) piece(ctx context.Context) (wire.Message, error) {
 	return m, err
 }
 
-// apply is the merge: from its first write it does not fail.
+// apply is the merge: files first, whose changes stand in a plan that will be carried out; from the first write to memory
+// on it does not fail.
 func (t *trip) apply(ctx context.Context, m *wire.Reintegrate, staged *migrate.Staged, w *wasi.State) error {
 	c := t.c
+	if err := t.applyFiles(ctx); err != nil {
+		return err
+	}
 	t.merged = true
 	if c.proc.Mem != nil {
 		staged.Apply(c.proc.Mem.Bytes())

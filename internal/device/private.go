@@ -49,6 +49,8 @@ type outside struct {
 	// calls and bytes count what a clone would have to call home for, and what these calls and output carry.
 	calls int
 	bytes uint64
+	// follows tells whether a handle's file would be on the clone with the process; nil: none would.
+	follows func(handle uint64) bool
 	// read says what of the private the program has read here, "" if nothing.
 	read string
 }
@@ -105,7 +107,7 @@ func (o *outside) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response
 	if err := o.System.Do(ctx, req, resp); err != nil {
 		return err
 	}
-	if req.Op.Where() != wasi.AtClone && req.Op != wasi.OpClose {
+	if req.Op.Where() != wasi.AtClone && req.Op != wasi.OpClose && (o.follows == nil || !o.follows(req.Handle)) {
 		if req.Op.Where() == wasi.AtHome {
 			o.calls++
 		}

@@ -30,6 +30,16 @@ type Report struct {
 	// Forgot counts calls of clones without an effect that a run here did not repeat: a clone that lied made them.
 	Forgot    int              `json:"forgot,omitempty"`
 	Functions []FunctionReport `json:"functions"`
+	// Conflicts are the files that the device changed while a clone did.
+	Conflicts []Conflict `json:"conflicts,omitempty"`
+}
+
+// Conflict is a file that was changed on the device and on a clone. Nothing of either is lost.
+type Conflict struct {
+	Dir   string `json:"dir"`             // the guest's name of the directory
+	Path  string `json:"path"`            // in it
+	Aside string `json:"aside,omitempty"` // where the version stands that has not the name; empty: there is none
+	Kind  string `json:"kind"`
 }
 
 // FunctionReport is what became of one candidate.
@@ -52,6 +62,9 @@ type FunctionReport struct {
 	FirstUp  uint64        `json:"first_up"`
 	PagesUp  uint64        `json:"pages_up"`
 	PagesDn  uint64        `json:"pages_down"`
+
+	FilesUp   uint64 `json:"files_up"`   // bytes about files that went to clones
+	FilesDown uint64 `json:"files_down"` // bytes of changes of files that came back
 
 	HomeCalls   int    `json:"home_calls"`
 	OutputBytes uint64 `json:"output_bytes"`

@@ -50,6 +50,10 @@ func (t *trip) handle(ctx context.Context, m wire.Message) error {
 		if err = mine(m.Offload, m.Attempt); err == nil {
 			err = t.note(m)
 		}
+	case *wire.Files:
+		if err = mine(m.Offload, m.Attempt); err == nil {
+			err = t.handleFiles(ctx, m)
+		}
 	case *wire.Reintegrate:
 		if err = mine(m.Offload, m.Attempt); err == nil {
 			err = t.reintegrate(ctx, m)

@@ -9,6 +9,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/delta"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/replica/origin"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
 	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wire"
@@ -38,6 +39,8 @@ type trip struct {
 	up, down                 uint64
 	pagesUp, pagesDown       uint64
 	homeCalls                int
+	files                    *origin.Trip  // nil: files stay at home
+	filesUp, filesDown       uint64        // bytes of them
 	back                     func()        // of Config.Away
 	answered                 time.Time     // the last home call
 	turn                     time.Duration // the shortest from an answer to the next call
@@ -60,6 +63,8 @@ func (t *trip) account(f *FunctionReport) {
 	f.PagesDn += t.pagesDown
 	f.HomeCalls += t.homeCalls
 	f.OutputBytes += t.output
+	f.FilesUp += t.filesUp
+	f.FilesDown += t.filesDown
 }
 
 // run makes the trip. A *fallback means that nothing has happened to the process; with merged set, an error is how
@@ -205,6 +210,9 @@ func (t *trip) depart(ctx context.Context, args []uint64) error {
 		return errUpload // before any of it has left
 	}
 	begin = time.Now()
+	if err := t.departFiles(ctx); err != nil {
+		return err
+	}
 	m := &wire.Migrate{
 		Offload: t.attempt.Offload, Attempt: t.attempt.Number, Candidate: t.cand.ID,
 		Continuation: wire.ContinuationCall, Args: args, Image: *img,

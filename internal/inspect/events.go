@@ -103,7 +103,7 @@ func (b *builder) take(e *trace.Event) {
 		b.here(e)
 	case trace.Connected, trace.Upload, trace.Prepare, trace.Ready, trace.Lost, trace.LinkLost, trace.LinkBack, trace.FrameSent, trace.FrameReceived:
 		b.way(e)
-	case trace.Depart, trace.Sent, trace.HomeCall, trace.Output, trace.Back, trace.Received, trace.Merge, trace.Synced:
+	case trace.Depart, trace.Sent, trace.HomeCall, trace.Output, trace.Back, trace.Received, trace.Merge, trace.Synced, trace.Pinned, trace.FilesGiven:
 		b.inside(e)
 	case trace.Offloaded, trace.Fallback:
 		b.offload(e)
@@ -217,6 +217,14 @@ func (b *builder) inside(e *trace.Event) {
 		t.Send += e.Took
 		b.span(e, laneLink, "send", e.Function+" goes up")
 		b.sent, b.away = e.At, e.Offload
+	case trace.Pinned:
+		f.Capture += e.Took
+		t.Capture += e.Took
+		b.span(e, laneDevice, "pin", "pins the files")
+	case trace.FilesGiven:
+		t.Home += e.Took
+		f.Home += e.Took
+		b.span(e, laneDevice, "files", "files for the clone")
 	case trace.HomeCall:
 		f.HomeCalls += e.Number()
 		f.Home += e.Took

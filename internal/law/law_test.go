@@ -32,39 +32,52 @@ var may = map[string]string{
 	"internal/wire/wirepb":   "",
 	"internal/atomicfile":    "",
 	"internal/trace":         "",
+	"internal/tree":          "",
 	// Over one of them each.
-	"internal/trust":      "internal/atomicfile",
-	"internal/store":      "internal/atomicfile",
-	"internal/learned":    "internal/atomicfile",
-	"internal/analysis":   "internal/wasm",
-	"internal/rewrite":    "internal/wasm internal/wasm/validate internal/analysis",
-	"internal/wasi":       "internal/vfs",
-	"internal/wasi/local": "internal/vfs internal/wasi",
-	"internal/peer":       "internal/link internal/wire",
-	"internal/faultproxy": "internal/link",
+	"internal/scan":                 "internal/tree",
+	"internal/overlay":              "internal/tree internal/vfs",
+	"internal/reconcile":            "internal/tree",
+	"internal/chunkstore":           "internal/tree",
+	"internal/chunkstore/storetest": "internal/chunkstore",
+	"internal/trust":                "internal/atomicfile",
+	"internal/store":                "internal/atomicfile",
+	"internal/learned":              "internal/atomicfile",
+	"internal/ambient":              "internal/atomicfile",
+	"internal/analysis":             "internal/wasm",
+	"internal/rewrite":              "internal/wasm internal/wasm/validate internal/analysis",
+	"internal/wasi":                 "internal/vfs",
+	"internal/wasi/local":           "internal/vfs internal/wasi",
+	"internal/peer":                 "internal/link internal/wire",
+	"internal/faultproxy":           "internal/link",
 	// What is above engine must not know which one runs: only the root imports engine/wazero.
 	"internal/engine":            "internal/linmem",
 	"internal/engine/enginetest": "internal/engine internal/linmem internal/wasm",
 	"internal/engine/wazero":     "internal/engine internal/linmem",
 	// The process, the same code on both sides; then the sides, which do not know each other.
 	"internal/migrate": "internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
-	"internal/device": "internal/learned internal/trace internal/migrate internal/peer internal/link internal/wasi/local internal/vfs internal/analysis " +
+	// Files that follow a process: what both sides share, and each side.
+	"internal/replica":        "internal/overlay internal/tree internal/vfs internal/wasi internal/wasi/local",
+	"internal/replica/mirror": "internal/replica internal/overlay internal/tree internal/vfs internal/wasi internal/wasi/local",
+	"internal/replica/push":   "internal/replica internal/tree internal/peer internal/link internal/wire",
+	"internal/replica/used":   "internal/atomicfile internal/tree",
+	"internal/replica/origin": "internal/atomicfile internal/replica internal/overlay internal/reconcile internal/scan internal/tree internal/vfs internal/wasi internal/wasi/local",
+	"internal/device": "internal/replica internal/replica/origin internal/reconcile internal/learned internal/trace internal/migrate internal/peer internal/link internal/wasi/local internal/vfs internal/analysis " +
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
-	"internal/clone": "internal/migrate internal/peer internal/link " +
+	"internal/clone": "internal/replica internal/replica/mirror internal/tree internal/migrate internal/peer internal/link " +
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
 	// The node: its daemon, its workers, and what they say to each other.
 	"internal/node/control": "",
-	"internal/node/worker": "internal/node/control internal/clone internal/engine internal/link internal/peer internal/store internal/trust " +
+	"internal/node/worker": "internal/chunkstore internal/replica/mirror internal/node/control internal/clone internal/engine internal/link internal/peer internal/store internal/trust " +
 		"internal/wire",
 	"internal/node": "internal/node/control internal/node/worker internal/gauge internal/engine internal/peer internal/store internal/trust internal/wire",
-	"internal/runner": "internal/trace internal/analysis internal/device internal/migrate internal/peer internal/link internal/wasi/local " +
+	"internal/runner": "internal/replica/origin internal/trace internal/analysis internal/device internal/migrate internal/peer internal/link internal/wasi/local " +
 		"internal/wasi internal/engine internal/linmem internal/wire internal/rewrite internal/wasm",
 	// The device's way to a node, and what it has learned of it.
 	"internal/remote": "internal/atomicfile internal/link internal/peer internal/trust internal/wire",
 	"internal/gauge":  "",
 	// What a run came to, for people: of its report or its trace.
 	"internal/inspect": "internal/device internal/trace",
-	".": "internal/analysis internal/atomicfile internal/clone internal/device internal/engine internal/engine/wazero internal/faultproxy " +
+	".": "internal/ambient internal/replica/push internal/replica/used internal/scan internal/tree internal/replica/origin internal/reconcile internal/analysis internal/atomicfile internal/clone internal/device internal/engine internal/engine/wazero internal/faultproxy " +
 		"internal/gauge internal/inspect internal/learned internal/link internal/linmem internal/migrate internal/node internal/peer internal/remote internal/runner " +
 		"internal/trace internal/trust internal/vfs internal/wasi internal/wasi/local internal/wasm internal/wire",
 	"cmd/clonecloud": ". examples",
@@ -79,19 +92,24 @@ var may = map[string]string{
 	"internal/conformance/corpus":          "",
 	"internal/conformance/corpus/mkcorpus": "internal/conformance/corpus",
 	"bench/core":                           "*",
+	"bench/files":                          "*",
+	"bench/measure":                        "",
 	"bench/programs":                       "",
 }
 
 // outside lists who may import what from other modules, so that each dependency has one place.
 var outside = map[string]string{
-	"github.com/tetratelabs/wazero": "internal/engine/wazero internal/conformance/corpus/mkcorpus",
-	"github.com/spf13/cobra":        "cmd/clonecloud",
-	"github.com/spf13/pflag":        "cmd/clonecloud",
-	"github.com/BurntSushi/toml":    "cmd/clonecloud",
-	"github.com/klauspost/compress": "internal/delta internal/link",
-	"google.golang.org/protobuf":    "internal/wire internal/wire/wirepb",
-	"golang.org/x/sys":              "internal/link internal/linmem internal/vfs internal/wasi/local bench/core internal/node internal/node/control cmd/clonecloud",
-	"github.com/google/go-cmp":      "internal/engine/enginetest", // a suite for tests
+	"github.com/tetratelabs/wazero":         "internal/engine/wazero internal/conformance/corpus/mkcorpus",
+	"github.com/spf13/cobra":                "cmd/clonecloud",
+	"github.com/spf13/pflag":                "cmd/clonecloud",
+	"github.com/BurntSushi/toml":            "cmd/clonecloud",
+	"github.com/klauspost/compress":         "internal/delta internal/link",
+	"google.golang.org/protobuf":            "internal/wire internal/wire/wirepb",
+	"github.com/PlakarKorp/go-cdc-chunkers": "internal/tree",
+	"github.com/minio/minio-go/v7":          "internal/chunkstore",
+	"go.etcd.io/bbolt":                      "internal/scan",
+	"golang.org/x/sys":                      "internal/reconcile internal/scan internal/link internal/linmem internal/vfs internal/wasi/local bench/core internal/node internal/node/control cmd/clonecloud",
+	"github.com/google/go-cmp":              "internal/engine/enginetest", // a suite for tests
 }
 
 // source is what the non-test files of a package say.

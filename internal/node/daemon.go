@@ -259,7 +259,7 @@ func (n *Node) assign(p *process, route trust.Route) {
 	}
 	sum := n.token.Sum()
 	ok := p.order(control.Order{Assign: &control.Assignment{
-		Route: route[:], Token: sum[:], Chain: chain, Modules: n.modulesDir(), Code: n.codeDir(), MAC: n.mac[:],
+		Route: route[:], Token: sum[:], Chain: chain, Modules: n.modulesDir(), Code: n.codeDir(), Files: n.filesPlace(), MAC: n.mac[:],
 		Grace: n.cfg.Grace, Speed: n.speed, Limits: n.cfg.Limits,
 	}})
 	n.tellDenied(p, n.deny.Current(time.Now()), ok)

@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,6 +42,9 @@ type Config struct {
 	State string
 	// Cache is the folder for modules and compiled code, which several nodes may share. Default: State.
 	Cache string
+	// Files is where files of devices are kept: a folder, or the address of an object store as package chunkstore takes it.
+	// Default: in State.
+	Files string
 	// Advertise is the host:port that devices are told. Default: Listen, where an unspecified host becomes the address
 	// of this machine's way out, or else the loopback.
 	Advertise string
@@ -265,6 +269,19 @@ func (n *Node) workersDir() string      { return filepath.Join(n.state, "workers
 func (n *Node) workerDir(id int) string { return filepath.Join(n.workersDir(), strconv.Itoa(id)) }
 func (n *Node) modulesDir() string      { return filepath.Join(n.cache, "modules") }
 func (n *Node) codeDir() string         { return filepath.Join(n.cache, "code") }
+
+// filesPlace is where workers keep the files of devices.
+func (n *Node) filesPlace() string {
+	if strings.HasPrefix(n.cfg.Files, "s3://") {
+		return n.cfg.Files
+	}
+	if n.cfg.Files != "" {
+		if abs, err := filepath.Abs(n.cfg.Files); err == nil {
+			return abs
+		}
+	}
+	return filepath.Join(n.state, "files")
+}
 
 func (n *Node) log(format string, args ...any) { n.cfg.Log(format, args...) }
 

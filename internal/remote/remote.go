@@ -8,6 +8,8 @@ package remote
 import (
 	"bufio"
 	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -31,6 +33,15 @@ type Node struct {
 
 	mu    sync.Mutex
 	early *preparing // guarded by mu; of Prepare, until it is taken
+}
+
+// FilesKey is what the node encrypts files of this device with, while one of its links is up. Another node is given another.
+func (n *Node) FilesKey() [32]byte {
+	key, err := hkdf.Key(sha256.New, n.Device[:], n.Address.Pin[:], "clonecloud files", 32)
+	if err != nil {
+		return [32]byte{} // only where the length is out of bounds
+	}
+	return [32]byte(key)
 }
 
 // preparing is a link that is being made.

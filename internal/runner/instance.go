@@ -9,6 +9,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
+	"github.com/clonecloud/clonecloud/internal/replica/origin"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
 	"github.com/clonecloud/clonecloud/internal/wasm"
@@ -19,6 +20,7 @@ type Instance struct {
 	program *Program
 	owns    bool // the program, which nobody else uses
 	local   *local.System
+	files   *origin.Files
 	proc    *migrate.Process
 	cloud   *device.Cloud
 	ctrl    *device.Controller
@@ -35,7 +37,7 @@ func (p *Program) Start(ctx context.Context, sc StartConfig) (_ *Instance, err e
 	if sc.Whole {
 		begin, wait = p.begin, max(sc.Wait-p.spent, 0)
 	}
-	i := &Instance{program: p}
+	i := &Instance{program: p, files: sc.Files}
 	defer func() {
 		if err != nil {
 			i.Close(context.WithoutCancel(ctx))
@@ -58,7 +60,7 @@ func (p *Program) Start(ctx context.Context, sc StartConfig) (_ *Instance, err e
 		}
 	}
 	i.ctrl = device.New(device.Config{
-		Local: i.local, Hosts: cfg.Hosts, Cloud: i.cloud, Policy: policy, Reach: p.reach, Limits: cfg.Limits, Wait: wait,
+		Local: i.local, Files: sc.Files, Hosts: cfg.Hosts, Cloud: i.cloud, Policy: policy, Reach: p.reach, Limits: cfg.Limits, Wait: wait,
 		Compress: cfg.Compress, Begin: p.begin, Events: cfg.Events, Private: cfg.Private, Audit: cfg.Audit, Away: cfg.Away,
 	})
 	w := &wasi.Process{State: i.local.NewState(sc.Args, sc.Env, sc.Seed), System: i.ctrl.System()}
@@ -230,6 +232,9 @@ func (i *Instance) Close(ctx context.Context) {
 	}
 	if i.owns {
 		i.program.Close(ctx)
+	}
+	if i.files != nil {
+		i.files.Close()
 	}
 	if i.local != nil {
 		i.local.Close()

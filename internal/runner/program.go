@@ -13,6 +13,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
+	"github.com/clonecloud/clonecloud/internal/replica/origin"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
@@ -48,6 +49,8 @@ type StartConfig struct {
 	Local     local.Config
 	Args, Env []string
 	Seed      [32]byte // of the process's random generator
+	// Files are the directories that follow the process, which it closes; nil: none do.
+	Files *origin.Files
 	// Policy, Wait and Delay are as in Config.
 	Policy      func(r *analysis.Report, cands []analysis.Func) device.Policy
 	Wait, Delay time.Duration
@@ -166,6 +169,7 @@ func (p *Program) plan(m *wasm.Module, id wire.ID) error {
 	p.hello = wire.Hello{
 		Version: wire.Version, Module: id, Code: migrate.CloneCode(id, ids, options, ranges), Options: options, Candidates: ids, Hosts: ranges,
 		Engine: cfg.Engine.Name(), Arch: runtime.GOARCH, MemoryMax: linmem.MaxSize, VirtualClock: cfg.Local.VirtualClock,
+		FilesKey: cfg.FilesKey,
 	}
 	if p.Delay == 0 {
 		p.first = p.cloud(0) // compiling here and there takes about as long

@@ -15,6 +15,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/replica/origin"
 	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
 	"github.com/clonecloud/clonecloud/internal/wasm"
@@ -27,6 +28,12 @@ type Config struct {
 	Engine engine.Engine // the device's
 	Local  local.Config
 	Hosts  migrate.Hosts
+	// FilesKey is what the node encrypts files with; zero: it keeps none. FilesPeer names the node; "": it does not outlive the
+	// run.
+	FilesKey  [32]byte
+	FilesPeer string
+	// Files makes the directories that follow the process; nil: none do.
+	Files func() *origin.Files
 	// Args are the program's arguments, its name first.
 	Args, Env []string
 	Seed      [32]byte // of the process's random generator
@@ -118,8 +125,12 @@ func Load(ctx context.Context, cfg Config) (*Instance, error) {
 	if err != nil {
 		return nil, err
 	}
+	var files *origin.Files
+	if cfg.Files != nil && p.Movable() {
+		files = cfg.Files()
+	}
 	i, err := p.Start(ctx, StartConfig{
-		Local: cfg.Local, Args: cfg.Args, Env: cfg.Env, Seed: cfg.Seed, Policy: cfg.Policy, Wait: cfg.Wait, Delay: p.Delay, Whole: true,
+		Files: files, Local: cfg.Local, Args: cfg.Args, Env: cfg.Env, Seed: cfg.Seed, Policy: cfg.Policy, Wait: cfg.Wait, Delay: p.Delay, Whole: true,
 	})
 	if err != nil {
 		p.Close(context.WithoutCancel(ctx))

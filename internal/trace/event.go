@@ -62,6 +62,12 @@ const (
 	Synced Kind = "synced"
 	// Depart: the process was captured for an offload of Function, in Took: Pages, Up for their bytes.
 	Depart Kind = "depart"
+	// Pinned: a version of the directories that follow the process was pinned for an offload of Function, in Took.
+	Pinned Kind = "pinned"
+	// FilesGiven: the clone was given contents of files, in Took: Up bytes; Down is the request.
+	FilesGiven Kind = "files-given"
+	// Conflict: the device and the clone had changed the same file; Text says what became of it.
+	Conflict Kind = "conflict"
 	// Sent: it was handed to the link, in Took: Up bytes, as encoded.
 	Sent Kind = "sent"
 	// HomeCall: the device carried out the operation Op for the clone, in Took; Down and Up are request and answer.
@@ -134,7 +140,7 @@ func (e *Event) Number() int { return max(e.Count, 1) }
 // offload whose end another event tells of.
 func (e *Event) Fine() bool {
 	switch e.Kind {
-	case FrameSent, FrameReceived, HomeCall, Output, Note, Depart, Sent, Back, Received, Merge, Synced, Connected:
+	case FrameSent, FrameReceived, HomeCall, Output, Note, Depart, Sent, Back, Received, Merge, Synced, Connected, Pinned, FilesGiven:
 		return true
 	}
 	return false

@@ -55,6 +55,8 @@ func (e *Event) what() string {
 		return "nothing leaves the device from here on: " + text
 	case Forgot:
 		return fmt.Sprintf("forgot %d calls of clones that had no effect and were not repeated", e.HomeCalls)
+	case Conflict:
+		return "files were changed here and on the clone"
 	case Upload, Prepare, Ready, Lost, Connected, LinkLost, LinkBack:
 		return e.way()
 	}
@@ -109,6 +111,10 @@ func (e *Event) inner() string {
 		return fmt.Sprintf("captured in %v, %d pages", us(e.Took), e.Pages)
 	case Sent:
 		return fmt.Sprintf("sent in %v, %d bytes", us(e.Took), e.Up)
+	case Pinned:
+		return fmt.Sprintf("files pinned in %v", us(e.Took))
+	case FilesGiven:
+		return fmt.Sprintf("files for the clone in %v, %d bytes", us(e.Took), e.Up)
 	case HomeCall:
 		return fmt.Sprintf("%s for the clone in %v, %d bytes in, %d out", e.Op, us(e.Took), e.Down, e.Up)
 	case Output:

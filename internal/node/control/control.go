@@ -59,7 +59,8 @@ type Assignment struct {
 	Chain   [][]byte      `json:"chain"` // of certificates, the worker's first
 	Modules string        `json:"modules"`
 	Code    string        `json:"code"`
-	MAC     []byte        `json:"mac"` // the key that compiled code is sealed with
+	Files   string        `json:"files"` // a folder, or the address of an object store
+	MAC     []byte        `json:"mac"`   // the key that compiled code is sealed with
 	Grace   time.Duration `json:"grace"`
 	Speed   float64       `json:"speed"` // of the machine
 	Limits  Limits        `json:"limits"`

@@ -18,6 +18,8 @@ type Limits struct {
 
 	Modules uint64 `json:"modules"` // bytes of modules on disk; default 4 GiB
 	Code    uint64 `json:"code"`    // bytes of compiled code on disk; default 8 GiB
+	Files   uint64 `json:"files"`   // bytes of the files of one tenant's devices that are kept; default 32 GiB
+	Written uint64 `json:"written"` // bytes that one offload may write to files; default 16 GiB
 }
 
 func OrDefault[T int | uint64 | time.Duration](v *T, d T) {
@@ -38,6 +40,8 @@ func (l Limits) WithDefaults() Limits {
 	OrDefault(&l.Output, 4<<30)
 	OrDefault(&l.Modules, 4<<30)
 	OrDefault(&l.Code, 8<<30)
+	OrDefault(&l.Files, 32<<30)
+	OrDefault(&l.Written, 16<<30)
 	return l
 }
 

@@ -12,6 +12,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -48,6 +50,10 @@ func (w *worker) begin(a *control.Assignment) error {
 		return err
 	}
 	clear(a.MAC)
+	spool := filepath.Join(w.setup.Dir, "spool")
+	if err := os.MkdirAll(spool, 0o700); err != nil {
+		return fmt.Errorf("folder for what guests write: %w", err)
+	}
 	w.assign = a
 	w.chain.Store(&a.Chain)
 	w.greet = control.NewConnections(maxGreeting, func() { w.refuse(nil, control.ReasonCrowd, control.ErrCrowd) })
@@ -58,6 +64,7 @@ func (w *worker) begin(a *control.Assignment) error {
 			Memory: a.Limits.Memory, Exec: a.Limits.Exec, Wall: a.Limits.Wall, Compile: a.Limits.Compile,
 			Output: a.Limits.Output, Clones: a.Limits.Clones,
 		},
+		Files: clone.Files{Open: w.filesStore, Spool: spool, Limit: a.Limits.Written},
 	}
 	config := trust.ServerConfig(a.Chain, w.key)
 	config.Certificates = nil
