@@ -81,6 +81,15 @@ func knownDir() string {
 	return filepath.Join(cache, "clonecloud", "known")
 }
 
+// filesDir is where images of directories and plans of changes stand, "" if there is no home.
+func filesDir() string {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return ""
+	}
+	return filepath.Join(cache, "clonecloud", "files")
+}
+
 // openCloud finds the cloud that a flag names: one that was added, or an address.
 func openCloud(cmd *cobra.Command, flag, name string) (clonecloud.Cloud, error) {
 	text := name

@@ -83,6 +83,8 @@ func (o *runOptions) addCompletions(cmd *cobra.Command) {
 	complete(cmd, "keep-local", completeFunctions("stdin", "dir:", "env:"))
 	complete(cmd, "engine", choices(engines...))
 	complete(cmd, "clone-engine", choices(engines...))
+	complete(cmd, "files", choices(filesModes...))
+	complete(cmd, "conflict", choices(conflictPolicies...))
 	complete(cmd, "dir", folders)
 	complete(cmd, "mount", folders)
 	complete(cmd, "env", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

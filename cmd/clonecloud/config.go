@@ -18,7 +18,7 @@ import (
 
 // configKeys are what may stand in the configuration file: defaults for flags of run, which have the same name with - for _.
 var configKeys = []string{
-	"audit", "cloud", "engine", "keep_local", "max_upload", "no_cache", "offload", "quiet", "summary", "timeout", "verbose", "wait",
+	"audit", "cloud", "conflict", "engine", "files", "keep_local", "max_upload", "no_cache", "offload", "quiet", "summary", "timeout", "verbose", "wait",
 }
 
 const (

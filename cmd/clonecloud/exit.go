@@ -15,6 +15,7 @@ import (
 // Exit codes of our own; a guest's pass through.
 const (
 	exitDiffers     = 1   // demo: the outputs differ
+	exitConflict    = 123 // files were changed on the device and on the clone
 	exitDiverged    = 124 // a fallback did not repeat what its clone had done
 	exitFailed      = 125 // clonecloud itself failed, or was used wrongly
 	exitCannotRun   = 126 // not a module, or one that cannot run here
@@ -28,8 +29,9 @@ const (
 var exitCodes = []struct{ code, meaning string }{
 	{"0-255", "the program's own. Of a larger code the operating system keeps the low 8 bits, as for any program (on Windows all 32)."},
 	{code(exitDiffers), "`demo`: the runs differed, or found something else than the input was made for"},
+	{code(exitConflict), "`run`: files were changed by others while a clone changed them; where both versions stand is said on standard error and in the report. Of a program that ends with 0; with `--conflict fail` of every one."},
 	{code(exitDiverged), "a function that was started again after its clone was lost did not repeat what it had done; what it did outside stands, and the run ends"},
-	{code(exitFailed), "CloneCloud failed or was used wrongly: flags, the configuration file, folders, functions that are not there, a report that cannot be written, a cloud that does not answer `cloud status`"},
+	{code(exitFailed), "CloneCloud failed or was used wrongly: flags, the configuration file, folders, functions that are not there, a report that cannot be written, a cloud that does not answer `cloud status` or `sync`"},
 	{code(exitCannotRun), "the module cannot be run: malformed, invalid, text or a component, wants an import or a memory that is not there, has no such export, takes other arguments"},
 	{code(exitNotFound), "the module's file is not there"},
 	{code(exitInterrupted), "ended by ctrl-C"},
@@ -88,6 +90,8 @@ func outcome(err error) (int, string) {
 		differ differsError
 	)
 	switch {
+	case errors.As(err, new(*conflicts)), errors.Is(err, clonecloud.ErrConflict):
+		return exitConflict, oneLine(err)
 	case errors.Is(err, clonecloud.ErrDiverged):
 		return exitDiverged, oneLine(err)
 	case errors.As(err, &late):

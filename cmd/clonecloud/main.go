@@ -63,7 +63,7 @@ Without a command, flags of run or a module are taken for "clonecloud run": clon
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{cmd, flagError(cmd.Flags(), err)} })
-	root.AddCommand(newRunCommand(), newAnalyzeCommand(), newInspectCommand(), newDemoCommand(), newCloudCommand(),
+	root.AddCommand(newRunCommand(), newAnalyzeCommand(), newInspectCommand(), newDemoCommand(), newCloudCommand(), newSyncCommand(), newDeviceCommand(),
 		newNodeCommand(), newWorkerCommand(), newPathsCommand(), newVersionCommand(), newManCommand(), newExitCodesTopic())
 	return root
 }

@@ -31,6 +31,7 @@ func (o *nodeOptions) addFlags(f *pflag.FlagSet) {
 	c, l := &o.cfg, &o.cfg.Limits
 	f.StringVar(&c.Listen, "listen", ":7311", "the `address` of its one TCP port")
 	f.StringVar(&c.StateDir, "state", "", "keep authority, token, modules and compiled code in `directory`; without, all is made anew")
+	f.StringVar(&c.Files, "files", "", "keep files of devices, encrypted, in `place`: a directory, or s3://ENDPOINT/BUCKET/PREFIX (in --state)")
 	f.StringVar(&o.addressFile, "address-file", "", "write the address to `file`, readable by its owner alone, in place of standard output")
 	f.StringVar(&c.Advertise, "advertise", "", "the `host:port` that devices are told (the one listened on)")
 	f.StringVar(&o.engine, "engine", "", "the `engine` of clones: compiler or interpreter (a compiler where there is one)")
@@ -50,6 +51,8 @@ func (o *nodeOptions) addFlags(f *pflag.FlagSet) {
 	f.Var((*size)(&l.Output), "limit-output", "bytes of output of one offload (4GiB)")
 	f.Var((*size)(&l.Modules), "limit-modules", "modules on disk (4GiB)")
 	f.Var((*size)(&l.Code), "limit-code", "compiled code on disk (8GiB)")
+	f.Var((*size)(&l.Files), "limit-files", "kept files of the devices of one tenant (32GiB)")
+	f.Var((*size)(&l.Written), "limit-written", "bytes that one offload may write to files (16GiB)")
 }
 
 func newNodeCommand() *cobra.Command {

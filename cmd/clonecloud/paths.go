@@ -49,6 +49,7 @@ func paths() []namedPath {
 		{Name: "device_key", Path: in(settings, "device.key"), What: "this device's identity, a secret"},
 		{Name: "code", Path: cacheDir(), What: "compiled code"},
 		{Name: "known", Path: knownDir(), What: "what runs have learned of clouds and programs"},
+		{Name: "files", Path: filesDir(), What: "what is known of directories that follow programs, and changes that a crash has cut short"},
 		{Name: "node_state", What: "a node's authority, token, modules and code: where node --state says"},
 	}
 	for i := range list {

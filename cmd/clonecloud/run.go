@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,6 +26,7 @@ type runOptions struct {
 	invoke, argv0           string
 	keepLocal               []string
 	report, audit, trace    string
+	files, conflict         string
 	maxUpload, maxMemory    size
 	verbose, quiet, summary bool
 	seed                    uint64
@@ -50,6 +53,8 @@ func (o *runOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&o.argv0, "argv0", "", "the program's `name` as it sees it (the file's)")
 	f.Var(&o.timeout, "timeout", "end the program after so long: `seconds`, or such as 500ms or 1m30s")
 	f.StringSliceVar(&o.keepLocal, "keep-local", nil, "`what` never leaves the device: functions, dir:GUEST, env:NAME, stdin")
+	f.StringVar(&o.files, "files", "replicate", "`how` clones get at the directories: replicate gives them a version of each, home asks the device for each call")
+	f.StringVar(&o.conflict, "conflict", "keep-both", "`what` becomes of files that others changed while a clone did: keep-both, fail, clone-wins or device-wins")
 	f.Var(&o.maxUpload, "max-upload", "the most bytes that may leave the device in this run, e.g. 10MB")
 	f.StringVar(&o.audit, "audit", "", "write to `file` what of the device's files and streams a clone was given, a line each")
 	f.StringVar(&o.report, "report", "", "write what ran where and what it took to `file`, as JSON")
@@ -156,6 +161,9 @@ func runRun(cmd *cobra.Command, o *runOptions, path string, args []string) error
 		r.tell(rep)
 		err = errors.Join(err, report.write(rep))
 	}
+	if err == nil && rep != nil && len(rep.Conflicts) > 0 {
+		err = &conflicts{rep.Conflicts}
+	}
 	if err != nil {
 		return r.explain(path, err)
 	}
@@ -165,6 +173,21 @@ func runRun(cmd *cobra.Command, o *runOptions, path string, args []string) error
 		}
 	}
 	return nil
+}
+
+// conflicts is what a run ends with whose program returned, and whose files others have changed meanwhile.
+type conflicts struct{ list []clonecloud.Conflict }
+
+func (c *conflicts) Error() string {
+	first := c.list[0]
+	text := fmt.Sprintf("files were changed here while a clone changed them: %s/%s", first.Dir, first.Path)
+	if first.Aside != "" {
+		text += fmt.Sprintf(" (the other version is %s)", first.Aside)
+	}
+	if n := len(c.list) - 1; n > 0 {
+		text += fmt.Sprintf(", and %d more: see --report", n)
+	}
+	return text
 }
 
 // halt ends the process, whose program does not end by itself.
@@ -219,10 +242,37 @@ func (r *run) configure(path string, args []string) (err error) {
 	if r.cfg.Offload, r.cfg.Functions, err = offload(cmd, o); err != nil {
 		return err
 	}
+	if err := filesFlags(cmd, &r.cfg, o); err != nil {
+		return err
+	}
 	if err := keepLocal(cmd, &r.cfg, o); err != nil {
 		return err
 	}
 	return r.openCloud()
+}
+
+// The words of --files and --conflict; the first is the default.
+var (
+	filesModes       = []string{"replicate", string(clonecloud.FilesHome)}
+	conflictPolicies = []string{"keep-both", string(clonecloud.ConflictFail), string(clonecloud.ConflictCloneWins), string(clonecloud.ConflictDeviceWins)}
+)
+
+// filesFlags takes how directories go with offloaded functions.
+func filesFlags(cmd *cobra.Command, cfg *clonecloud.Config, o *runOptions) error {
+	if !slices.Contains(filesModes, o.files) {
+		return usageError{cmd, fmt.Sprintf("%s %q: there are %s", o.named("files"), o.files, strings.Join(filesModes, " and "))}
+	}
+	if !slices.Contains(conflictPolicies, o.conflict) {
+		return usageError{cmd, fmt.Sprintf("%s %q: there are %s", o.named("conflict"), o.conflict, strings.Join(conflictPolicies, ", "))}
+	}
+	if o.files != filesModes[0] {
+		cfg.Files = clonecloud.FilesMode(o.files)
+	}
+	if o.conflict != conflictPolicies[0] {
+		cfg.Conflicts = clonecloud.ConflictPolicy(o.conflict)
+	}
+	cfg.FilesDir = filesDir()
+	return nil
 }
 
 // listen prepares what is said and shown during the run.
