@@ -76,7 +76,7 @@ func (c *Config) replicas(peer string) *origin.Files {
 	dir := c.filesDir()
 	oc := origin.Config{
 		Cache: filepath.Join(dir, "stat.db"), Plans: plansDir(dir), Spool: filepath.Join(dir, "spool"),
-		Known: filepath.Join(dir, "known"), Peer: peer,
+		Known: filepath.Join(dir, "known"), Peer: peer, Used: filepath.Join(dir, "used"),
 		Policy: conflictPolicies[c.Conflicts], Patience: autoLook, Log: c.Log, Audit: c.Audit,
 	}
 	if c.Offload == OffloadAlways || c.Offload == OffloadListed {

@@ -21,9 +21,11 @@ import (
 type localNode struct {
 	cfg LocalCloudConfig
 
-	named   sync.Once
-	engine  string // of the clones
-	unnamed error  // why it is not known
+	named sync.Once
+	// filesKey is that of the files in the folder that goes with the node.
+	filesKey [32]byte
+	engine   string // of the clones
+	unnamed  error  // why it is not known
 
 	once   sync.Once
 	cancel context.CancelFunc // of the start; set once ready is
@@ -41,6 +43,7 @@ func (c *localNode) join(rc *runner.Config) error {
 		}
 	}
 	c.named.Do(func() {
+		_, _ = rand.Read(c.filesKey[:]) // which never fails
 		var eng engine.Engine
 		if eng, c.unnamed = newEngine(c.cfg.Engine, ""); c.unnamed == nil {
 			c.engine = eng.Name()
@@ -53,7 +56,7 @@ func (c *localNode) join(rc *runner.Config) error {
 	rc.Alike = rc.Engine.Name() == c.engine
 	rc.CanonicalNaN = !rc.Alike
 	rc.Peer = peer.Config{}
-	_, _ = rand.Read(rc.FilesKey[:]) // of the folder that goes with the node; it never fails
+	rc.FilesKey = c.filesKey
 	rc.Dial = func(ctx context.Context) (link.Link, error) {
 		select {
 		case <-c.start():

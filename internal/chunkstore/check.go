@@ -1,6 +1,7 @@
 package chunkstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/clonecloud/clonecloud/internal/chunkstore/place"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -111,7 +113,7 @@ func (c *check) run(ctx context.Context, readData bool) error {
 		return err
 	}
 	if readData {
-		if err := parallel(ctx, len(objects), c.atOnce(), func(i int) error { return c.object(ctx, objects[i]) }); err != nil {
+		if err := place.Parallel(ctx, len(objects), c.atOnce(), func(i int) error { return c.object(ctx, objects[i]) }); err != nil {
 			return err
 		}
 	}
@@ -199,7 +201,7 @@ func (c *check) remove(ctx context.Context, p Problem) {
 	if c.s.o.Repair {
 		if err := c.s.b.Delete(ctx, p.Name); err != nil {
 			c.mu.Lock()
-			c.failed = firstErr(c.failed, fmt.Errorf("remove %s: %w", p.Name, err))
+			c.failed = cmp.Or(c.failed, fmt.Errorf("remove %s: %w", p.Name, err))
 			c.mu.Unlock()
 		} else {
 			p.Removed = true

@@ -28,6 +28,7 @@ package chunkstore
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -167,13 +168,14 @@ func (s *Store) checkFormat(ctx context.Context) error {
 	default:
 		s.o.Log("item %q is damaged and written again", formatName)
 	}
-	return s.b.PutAll(ctx, []Item{{formatName, want}})
+	return s.b.PutAll(ctx, []Item{{Name: formatName, Data: want}})
 }
 
 // refresh brings the index up to date with what others did.
 func (s *Store) refresh(ctx context.Context) error {
 	start := s.o.now().UnixNano()
 	fresh := map[name]meta{}
+	s.index.begin()
 	err := s.b.List(ctx, "", func(i Info) error {
 		if n, ok := parseName(i.Name); ok && !i.Foreign && i.Size <= MaxItem {
 			at := i.Used.UnixNano()
@@ -182,6 +184,7 @@ func (s *Store) refresh(ctx context.Context) error {
 		return nil
 	})
 	if err != nil {
+		s.index.end()
 		return err
 	}
 	s.index.replace(fresh, start)
@@ -238,7 +241,7 @@ func (s *Store) waits(id tree.ID) ([]byte, bool) {
 func (s *Store) read(ctx context.Context, id tree.ID, n name, buf []byte) ([]byte, error) {
 	if s.stat == nil {
 		if ok, err := s.indexed(ctx, n); err != nil || !ok {
-			return nil, firstErr(err, notThere(id))
+			return nil, cmp.Or(err, notThere(id))
 		}
 	}
 	item := n.item()

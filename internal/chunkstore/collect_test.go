@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/clonecloud/clonecloud/internal/chunkstore/place"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -80,7 +81,7 @@ func pass(t *testing.T, c *clock, d time.Duration, stores ...*Store) {
 func TestCollect(t *testing.T) {
 	keys(t, func(t *testing.T, key []byte) {
 		c := newClock()
-		s := closed(t, openStore(t, newMemory(c.now), options(t, key, c)))
+		s := closed(t, openStore(t, place.NewMemoryAt(c.now), options(t, key, c)))
 		a, b := newSample(t, 1, 3), newSample(t, 2, 3)
 		lone := object(99, 10)
 		put(t, s, a.objects...)
@@ -127,7 +128,7 @@ func TestCollect(t *testing.T) {
 // TestUseIsKnownToOthers: what one process found is not collected by another.
 func TestUseIsKnownToOthers(t *testing.T) {
 	c := newClock()
-	m := newMemory(c.now)
+	m := place.NewMemoryAt(c.now)
 	s1, s2 := closed(t, openStore(t, m, options(t, testKey, c))), closed(t, openStore(t, m, options(t, testKey, c)))
 	has, got, again, idle := object(1, 10), object(2, 10), object(3, 10), object(4, 10)
 	put(t, s1, has, got, again, idle)
@@ -148,7 +149,7 @@ func TestUseIsKnownToOthers(t *testing.T) {
 
 // meddler is a backend that does something when roots are listed.
 type meddler struct {
-	*memory
+	*place.Memory
 	lists int
 	act   func(n int)
 }
@@ -158,23 +159,23 @@ func (m *meddler) List(ctx context.Context, prefix string, f func(Info) error) e
 		m.lists++
 		m.act(m.lists)
 	}
-	return m.memory.List(ctx, prefix, f)
+	return m.Memory.List(ctx, prefix, f)
 }
 
 func TestCollectSparesWhatIsPinnedMeanwhile(t *testing.T) {
 	c := newClock()
-	m := newMemory(c.now)
+	m := place.NewMemoryAt(c.now)
 	other := closed(t, openStore(t, m, options(t, testKey, c)))
 	a := newSample(t, 1, 2)
 	put(t, other, a.objects...)
 	flush(t, other)
 	pass(t, c, 3*time.Hour, other)
-	med := &meddler{memory: m, act: func(int) {}}
+	med := &meddler{Memory: m, act: func(int) {}}
 	s := closed(t, openStore(t, med, options(t, testKey, c)))
 	med.act = func(n int) {
 		if n == 2 {
 			item := other.secrets.rootItem("late")
-			if err := m.PutAll(context.Background(), []Item{{item, other.secrets.sealRoot(root{"late", a.root})}}); err != nil {
+			if err := m.PutAll(context.Background(), []Item{{Name: item, Data: other.secrets.sealRoot(root{"late", a.root})}}); err != nil {
 				t.Error(err)
 			}
 		}
@@ -187,7 +188,7 @@ func TestCollectSparesWhatIsPinnedMeanwhile(t *testing.T) {
 
 func TestCollectRefusesWhatItCannotRead(t *testing.T) {
 	c := newClock()
-	m := newMemory(c.now)
+	m := place.NewMemoryAt(c.now)
 	s := closed(t, openStore(t, m, options(t, testKey, c)))
 	a := object(1, 10)
 	put(t, s, a)
@@ -202,7 +203,7 @@ func TestCollectRefusesWhatItCannotRead(t *testing.T) {
 	for i := range b {
 		bad := slices.Clone(b)
 		bad[i] ^= 0x10
-		if err := m.PutAll(t.Context(), []Item{{item, bad}}); err != nil {
+		if err := m.PutAll(t.Context(), []Item{{Name: item, Data: bad}}); err != nil {
 			t.Fatal(err)
 		}
 		if st, err := s.Collect(t.Context()); !errors.Is(err, ErrDamaged) || st.Removed != 0 {
@@ -210,7 +211,7 @@ func TestCollectRefusesWhatItCannotRead(t *testing.T) {
 		}
 	}
 	// Another root's item in its place.
-	if err := m.PutAll(t.Context(), []Item{{item, s.secrets.sealRoot(root{"other", a.ID})}}); err != nil {
+	if err := m.PutAll(t.Context(), []Item{{Name: item, Data: s.secrets.sealRoot(root{"other", a.ID})}}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Collect(t.Context()); !errors.Is(err, ErrDamaged) {
@@ -222,7 +223,7 @@ func TestCollectRefusesWhatItCannotRead(t *testing.T) {
 // TestCollectOfStrangeTrees: a tenant may pin anything.
 func TestCollectOfStrangeTrees(t *testing.T) {
 	c := newClock()
-	s := closed(t, openStore(t, newMemory(c.now), options(t, testKey, c)))
+	s := closed(t, openStore(t, place.NewMemoryAt(c.now), options(t, testKey, c)))
 	a := newSample(t, 1, 1)
 	// One object as chunk, as list and as directory; a directory that is absent; a root that is data.
 	node := a.objects[len(a.objects)-1]
@@ -252,7 +253,7 @@ func TestCollectOfStrangeTrees(t *testing.T) {
 
 func TestRootsAreLimited(t *testing.T) {
 	c := newClock()
-	s := closed(t, openStore(t, newMemory(c.now), options(t, nil, c)))
+	s := closed(t, openStore(t, place.NewMemoryAt(c.now), options(t, nil, c)))
 	for i := range maxRoots + 10 {
 		pinRoot(t, s, fmt.Sprint("root ", i), object(uint64(i), 1).ID)
 	}
@@ -269,7 +270,7 @@ func TestRootsAreLimited(t *testing.T) {
 
 func TestPin(t *testing.T) {
 	c := newClock()
-	m := newMemory(c.now)
+	m := place.NewMemoryAt(c.now)
 	s := closed(t, openStore(t, m, options(t, testKey, c)))
 	a, b := object(1, 1).ID, object(2, 1).ID
 	for _, bad := range []struct {
@@ -290,12 +291,12 @@ func TestPin(t *testing.T) {
 	pinRoot(t, s, "x", a)
 	first := used()
 	pinRoot(t, s, "x", a)
-	if used() != first {
+	if !used().Equal(first) {
 		t.Error("it is written again at once")
 	}
 	c.pass(again)
 	pinRoot(t, s, "x", a)
-	if used() == first {
+	if used().Equal(first) {
 		t.Error("it is not known that it was pinned again")
 	}
 	pinRoot(t, s, "x", b)
@@ -308,7 +309,7 @@ func TestPin(t *testing.T) {
 // TestPinOfAnotherProcess: what one remembers to have pinned, another may have replaced or removed.
 func TestPinOfAnotherProcess(t *testing.T) {
 	c := newClock()
-	m := newMemory(c.now)
+	m := place.NewMemoryAt(c.now)
 	s1, s2 := closed(t, openStore(t, m, options(t, testKey, c))), closed(t, openStore(t, m, options(t, testKey, c)))
 	a, b := object(1, 1).ID, object(2, 1).ID
 	check := func() {
@@ -326,201 +327,4 @@ func TestPinOfAnotherProcess(t *testing.T) {
 	}
 	pinRoot(t, s1, "x", a)
 	check()
-}
-
-func TestQuotaEvictsWhatWasUsedLongestAgo(t *testing.T) {
-	c := newClock()
-	o := options(t, testKey, c)
-	size := uint64(1017 + 1)
-	o.Quota = 10 * size
-	s := closed(t, openStore(t, newMemory(c.now), o))
-	var all []tree.Object
-	for i := range 10 {
-		all = append(all, object(uint64(i), 1001))
-		put(t, s, all[i])
-	}
-	flush(t, s)
-	want(t, s, all...)
-	want(t, s, all[0], all[3]) // used last
-	fresh := object(100, 1001)
-	put(t, s, fresh)
-	flush(t, s)
-	st := s.Stats()
-	if st.Bytes > o.Quota || st.Evicted == 0 || st.Evicted > 3 || st.EvictedBytes != st.Evicted*size {
-		t.Errorf("got %+v", st)
-	}
-	want(t, s, all[0], all[3], fresh)
-	wantAbsent(t, s, all[1])
-	// Never more than the quota, whatever comes.
-	for i := range 50 {
-		x := object(uint64(200+i), 1+i*100)
-		put(t, s, x)
-		want(t, s, x)
-		flush(t, s)
-		if st := s.Stats(); st.Bytes > o.Quota {
-			t.Fatalf("got %+v, want at most %d bytes", st, o.Quota)
-		}
-	}
-	if err := s.Put(t.Context(), object(9, 20_000).ID, object(9, 20_000).Data); !errors.Is(err, ErrQuota) {
-		t.Errorf("larger than the quota: got %v, want ErrQuota", err)
-	}
-}
-
-func TestQuotaOfPinned(t *testing.T) {
-	c := newClock()
-	a := newSample(t, 1, 4)
-	o := options(t, testKey, c)
-	for _, x := range a.objects {
-		o.Quota += uint64(len(x.Data) + tagSize + 1)
-	}
-	o.Quota += 500
-	m := newMemory(c.now)
-	s := closed(t, openStore(t, m, o))
-	pinRoot(t, s, "all", a.root)
-	for _, x := range a.objects { // chunks first: nothing tells yet that the root reaches them
-		put(t, s, x)
-	}
-	flush(t, s)
-	want(t, s, a.objects...)
-	x := object(500, 1000)
-	for range 3 {
-		if err := s.Put(t.Context(), x.ID, x.Data); !errors.Is(err, ErrQuota) {
-			t.Fatalf("got %v, want ErrQuota", err)
-		}
-		c.pass(refusalLasts / 2)
-	}
-	want(t, s, a.objects...)
-	// Another root makes room, here or from another process.
-	b := object(501, 10)
-	pinRoot(t, s, "all", b.ID)
-	put(t, s, x)
-	flush(t, s)
-	want(t, s, x)
-}
-
-// TestQuotaAfterRootsOfLongAgo: what nobody has pinned for a month gives way.
-func TestQuotaAfterRootsOfLongAgo(t *testing.T) {
-	c := newClock()
-	a := newSample(t, 1, 4)
-	o := options(t, testKey, c)
-	var logged int
-	o.Log = func(string, ...any) { logged++ }
-	for _, x := range a.objects {
-		o.Quota += uint64(len(x.Data) + tagSize + 1)
-	}
-	s := closed(t, openStore(t, newMemory(c.now), o))
-	put(t, s, a.objects...)
-	flush(t, s)
-	pinRoot(t, s, "old", a.root)
-	x := object(500, 1000)
-	c.pass(29 * 24 * time.Hour)
-	if err := s.Put(t.Context(), x.ID, x.Data); !errors.Is(err, ErrQuota) {
-		t.Fatalf("got %v, want ErrQuota", err)
-	}
-	c.pass(2 * 24 * time.Hour)
-	put(t, s, x)
-	if logged != 1 {
-		t.Errorf("%d logged, want 1", logged)
-	}
-}
-
-// TestQuotaCountsWhatOthersStore has two processes fill one namespace.
-func TestQuotaCountsWhatOthersStore(t *testing.T) {
-	c := newClock()
-	m := newMemory(c.now)
-	o := options(t, testKey, c)
-	o.Quota = 20_000
-	s1, s2 := closed(t, openStore(t, m, o)), closed(t, openStore(t, m, o))
-	for i := range 60 {
-		put(t, s1, object(uint64(i), 500))
-		put(t, s2, object(uint64(1000+i), 500))
-		flush(t, s1)
-		flush(t, s2)
-	}
-	var bytes uint64
-	if err := m.List(t.Context(), "", func(i Info) error {
-		if _, ok := parseName(i.Name); ok {
-			bytes += uint64(i.Size)
-		}
-		return nil
-	}); err != nil {
-		t.Fatal(err)
-	}
-	// Each knows of the other's from its last listing only.
-	if bytes > 2*o.Quota {
-		t.Errorf("%d bytes, more than twice the quota of %d", bytes, o.Quota)
-	}
-}
-
-func TestCheck(t *testing.T) {
-	keys(t, func(t *testing.T, key []byte) {
-		c := newClock()
-		m := newMemory(c.now)
-		o := options(t, key, c)
-		s := closed(t, openStore(t, m, o))
-		a := newSample(t, 1, 2)
-		put(t, s, a.objects...)
-		pinRoot(t, s, "good", a.root)
-		pinRoot(t, s, "bad", a.root)
-		check := func(s *Store, readData bool) (map[Fault][]string, CheckStats) {
-			found := map[Fault][]string{}
-			st, err := s.Check(t.Context(), readData, func(p Problem) {
-				found[p.Fault] = append(found[p.Fault], p.Name)
-				if p.Removed != (s.o.Repair && (p.Fault == FaultSize || p.Fault == FaultDamaged || p.Fault == FaultRoot)) {
-					t.Errorf("removed: %v of %v", p.Removed, p)
-				}
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return found, st
-		}
-		found, st := check(s, true)
-		if len(found) != 0 || st.Read != len(a.objects) || st.Reached != len(a.objects) || st.Objects != len(a.objects) || st.Roots != 2 {
-			t.Fatalf("got %v, %+v", found, st)
-		}
-		item := func(i int) string { return s.secrets.name(a.objects[i].ID).item() }
-		for name, data := range map[string]string{item(0): "damaged, and of fitting size", s.secrets.rootItem("bad"): "no root", "nothing-of-ours": "x", "zz/x": "x"} {
-			if err := m.PutAll(t.Context(), []Item{{name, []byte(data)}}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := m.Delete(t.Context(), item(1)); err != nil {
-			t.Fatal(err)
-		}
-		m.items[item(2)] = memoryItem{used: c.now()} // as a crash leaves it
-		wantFound := func(found map[Fault][]string, want map[Fault][]string) {
-			t.Helper()
-			for f, names := range want {
-				slices.Sort(names)
-				slices.Sort(found[f])
-				if !slices.Equal(found[f], names) {
-					t.Errorf("%s: got %v, want %v", f, found[f], names)
-				}
-			}
-			if len(found) != len(want) {
-				t.Errorf("got %v", found)
-			}
-		}
-		structure := map[Fault][]string{
-			FaultForeign: {"nothing-of-ours", "zz/x"}, FaultSize: {item(2)}, FaultRoot: {s.secrets.rootItem("bad")}, FaultAbsent: {item(1)},
-		}
-		found, st = check(s, false)
-		wantFound(found, structure)
-		if st.Problems != 4 || st.Absent != 1 || st.Read != 0 || st.Removed != 0 {
-			t.Errorf("got %+v", st)
-		}
-		o.Repair = true
-		r := closed(t, openStore(t, m, o))
-		structure[FaultDamaged] = []string{item(0)}
-		structure[FaultAbsent] = []string{item(0), item(1), item(2)}
-		found, st = check(r, true)
-		wantFound(found, structure)
-		if st.Removed != 3 {
-			t.Errorf("got %+v", st)
-		}
-		put(t, r, a.objects[:3]...)
-		found, _ = check(r, true)
-		wantFound(found, map[Fault][]string{FaultForeign: {"nothing-of-ours", "zz/x"}})
-	})
 }

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/clonecloud/clonecloud/internal/chunkstore/place"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -72,7 +73,7 @@ func TestCrash(t *testing.T) {
 func runUntilCrash(t *testing.T, d *forgetful, x *session) {
 	o := options(t, testKey, nil)
 	o.Log = func(string, ...any) {}
-	f, err := openFolder(".", d)
+	f, err := place.OpenFolderOn(d, ".")
 	if err != nil {
 		if !errors.Is(err, errPower) {
 			t.Fatal(err)
@@ -92,7 +93,7 @@ func runUntilCrash(t *testing.T, d *forgetful, x *session) {
 
 func (x *session) verify(t *testing.T, d *forgetful, when string) {
 	t.Helper()
-	f, err := openFolder(".", d)
+	f, err := place.OpenFolderOn(d, ".")
 	if err != nil {
 		t.Fatalf("%s: %v", when, err)
 	}
@@ -147,7 +148,7 @@ func (x *session) verify(t *testing.T, d *forgetful, when string) {
 // TestFullDisk fills a disk: what is there stays, what waits stays readable, and is written once there is room.
 func TestFullDisk(t *testing.T) {
 	d := newForgetful(-1)
-	f, err := openFolder(".", d)
+	f, err := place.OpenFolderOn(d, ".")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +185,7 @@ func TestFullDisk(t *testing.T) {
 		t.Errorf("pin: got %v", err)
 	}
 	want(t, s, all...)
-	if left, err := d.list(tempDir); err != nil || len(left) != 0 {
+	if left, err := d.List(".tmp"); err != nil || len(left) != 0 {
 		t.Errorf("%d half-written files stay, %v", len(left), err)
 	}
 	if len(logged) == 0 {
@@ -197,7 +198,7 @@ func TestFullDisk(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	f, err = openFolder(".", d.after(0))
+	f, err = place.OpenFolderOn(d.after(0), ".")
 	if err != nil {
 		t.Fatal(err)
 	}

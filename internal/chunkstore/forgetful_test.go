@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/clonecloud/clonecloud/internal/chunkstore/place"
 )
 
 var errPower = errors.New("the power is off")
@@ -150,7 +152,7 @@ func (d *forgetful) dir(path string) (*memDir, error) {
 	return dir, nil
 }
 
-func (d *forgetful) mkdir(path string) error {
+func (d *forgetful) Mkdir(path string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	dir, name, what, err := d.find(path)
@@ -167,7 +169,7 @@ func (d *forgetful) mkdir(path string) error {
 	return nil
 }
 
-func (d *forgetful) create(path string) (diskFile, error) {
+func (d *forgetful) Create(path string) (place.File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	dir, name, what, err := d.find(path)
@@ -219,10 +221,10 @@ func (h *memHandle) Sync() error {
 	return nil
 }
 
-func (h *memHandle) begin()       {}
+func (h *memHandle) Begin()       {}
 func (h *memHandle) Close() error { return nil }
 
-func (d *forgetful) rename(from, to string) error {
+func (d *forgetful) Rename(from, to string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	src, a, what, err := d.find(from)
@@ -244,7 +246,7 @@ func (d *forgetful) rename(from, to string) error {
 	return nil
 }
 
-func (d *forgetful) remove(path string) error {
+func (d *forgetful) Remove(path string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	dir, name, what, err := d.find(path)
@@ -265,9 +267,9 @@ func (d *forgetful) remove(path string) error {
 	return nil
 }
 
-func (d *forgetful) removeAll(path string) error { return d.remove(path) }
+func (d *forgetful) RemoveAll(path string) error { return d.Remove(path) }
 
-func (d *forgetful) syncDir(path string) error {
+func (d *forgetful) SyncDir(path string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	dir, err := d.dir(path)
@@ -281,7 +283,7 @@ func (d *forgetful) syncDir(path string) error {
 	return nil
 }
 
-func (d *forgetful) read(path string, most int, buf []byte) ([]byte, error) {
+func (d *forgetful) Read(path string, most int, buf []byte) ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	_, _, what, err := d.find(path)
@@ -293,12 +295,12 @@ func (d *forgetful) read(path string, most int, buf []byte) ([]byte, error) {
 	case what == nil:
 		return nil, &fs.PathError{Op: "read", Path: path, Err: fs.ErrNotExist}
 	case !ok || len(f.data) > most:
-		return nil, errIrregular
+		return nil, place.ErrIrregular
 	}
-	return append(sized(buf, len(f.data))[:0], f.data...), nil
+	return append(buf[:0], f.data...), nil
 }
 
-func (d *forgetful) lstat(path string) (fs.FileInfo, error) {
+func (d *forgetful) Lstat(path string) (fs.FileInfo, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	_, name, what, err := d.find(path)
@@ -311,7 +313,7 @@ func (d *forgetful) lstat(path string) (fs.FileInfo, error) {
 	return infoOf(name, what), nil
 }
 
-func (d *forgetful) list(path string) ([]fs.DirEntry, error) {
+func (d *forgetful) List(path string) ([]fs.DirEntry, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	dir, err := d.dir(path)
@@ -325,7 +327,7 @@ func (d *forgetful) list(path string) ([]fs.DirEntry, error) {
 	return list, nil
 }
 
-func (d *forgetful) touch(string) error { return nil }
+func (d *forgetful) Touch(string) error { return nil }
 
 type memInfo struct {
 	name string

@@ -11,6 +11,9 @@ type index struct {
 	mu    sync.Mutex
 	known map[name]meta // guarded by mu
 	bytes uint64        // guarded by mu: of all items
+	// Guarded by mu: what went while something was listing, which may find it still, and how many do.
+	gone     map[name]bool
+	listings int
 }
 
 // meta is of one object. Times are nanoseconds since 1970.
@@ -57,6 +60,7 @@ func (x *index) put(n name, size int, used, stamped int64) {
 	}
 	x.known[n] = meta{uint32(size), max(used, old.used), max(stamped, old.stamped)}
 	x.bytes += uint64(size)
+	delete(x.gone, n)
 }
 
 // drop forgets an object.
@@ -70,6 +74,9 @@ func (x *index) dropLocked(n name) {
 	if m, ok := x.known[n]; ok {
 		x.bytes -= uint64(m.size)
 		delete(x.known, n)
+	}
+	if x.listings > 0 {
+		x.gone[n] = true
 	}
 }
 
@@ -85,11 +92,37 @@ func (x *index) dropUnused(n name, cutoff int64) bool {
 	return true
 }
 
-// replace takes the place of what was known with what a listing found that began at start. What came or was used since
-// then stays as well.
+// begin says that a listing begins, which replace or end will follow.
+func (x *index) begin() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.listings == 0 {
+		x.gone = map[name]bool{}
+	}
+	x.listings++
+}
+
+// end says that a listing has come to nothing.
+func (x *index) end() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.endLocked()
+}
+
+func (x *index) endLocked() {
+	if x.listings--; x.listings == 0 {
+		x.gone = nil
+	}
+}
+
+// replace takes the place of what was known with what a listing found that began at start. What came, was used or went
+// since then stays as it is.
 func (x *index) replace(fresh map[name]meta, start int64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	for n := range x.gone {
+		delete(fresh, n)
+	}
 	for n, old := range x.known {
 		m, ok := fresh[n]
 		switch {
@@ -104,6 +137,7 @@ func (x *index) replace(fresh map[name]meta, start int64) {
 	for _, m := range fresh {
 		x.bytes += uint64(m.size)
 	}
+	x.endLocked()
 }
 
 func (x *index) totals() (objects int, bytes uint64) {

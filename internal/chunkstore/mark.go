@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"sync"
 
+	"github.com/clonecloud/clonecloud/internal/chunkstore/place"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -51,7 +52,7 @@ func (m *marking) from(ctx context.Context, roots []pinnedRoot) error {
 	for len(m.next) > 0 {
 		level := m.next
 		m.next = nil
-		if err := parallel(ctx, len(level), readers, func(i int) error { return m.look(ctx, level[i]) }); err != nil {
+		if err := place.Parallel(ctx, len(level), readers, func(i int) error { return m.look(ctx, level[i]) }); err != nil {
 			return err
 		}
 	}

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/clonecloud/clonecloud/internal/chunkstore/place"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -21,7 +22,7 @@ func TestModel(t *testing.T) {
 	samples := []sample{newSample(t, 1, 1), newSample(t, 2, 2), newSample(t, 3, 1), newSample(t, 4, 3)}
 	rapid.Check(t, func(t *rapid.T) {
 		c := newClock()
-		m := newMemory(c.now)
+		m := place.NewMemoryAt(c.now)
 		o := Options{now: c.now}
 		if rapid.Bool().Draw(t, "key") {
 			o.Key = testKey

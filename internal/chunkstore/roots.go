@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/clonecloud/clonecloud/internal/chunkstore/place"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -59,7 +60,7 @@ func (s *Store) Pin(ctx context.Context, name string, id tree.ID) error {
 	if err := s.passed(ctx); err != nil {
 		return fmt.Errorf("pin root %v: %w", id, err)
 	}
-	if err := s.b.PutAll(ctx, []Item{{item, s.secrets.sealRoot(root{name, id})}}); err != nil {
+	if err := s.b.PutAll(ctx, []Item{{Name: item, Data: s.secrets.sealRoot(root{name, id})}}); err != nil {
 		return fmt.Errorf("pin root %v: %w", id, err)
 	}
 	s.mu.Lock()
@@ -150,7 +151,7 @@ func (s *Store) roots(ctx context.Context) ([]pinnedRoot, error) {
 	}
 	var mu sync.Mutex
 	var list []pinnedRoot
-	err = parallel(ctx, len(infos), readers, func(i int) error {
+	err = place.Parallel(ctx, len(infos), readers, func(i int) error {
 		b, err := s.b.Get(ctx, infos[i].Name, nil)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -7,13 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/clonecloud/clonecloud/internal/chunkstore/place"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -132,13 +130,13 @@ func wantAbsent(t testing.TB, s *Store, objects ...tree.Object) {
 	}
 }
 
-func testFolder(t testing.TB, dir string) *folder {
+func testFolder(t testing.TB, dir string) Backend {
 	t.Helper()
 	b, err := OpenFolder(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return b.(*folder)
+	return b
 }
 
 func TestStoreRoundTrip(t *testing.T) {
@@ -194,7 +192,7 @@ func TestPutRefuses(t *testing.T) {
 
 // gate is a backend whose writing tests hold up or make fail.
 type gate struct {
-	*memory
+	*place.Memory
 	mu   sync.Mutex
 	hold chan struct{} // writing waits until it is closed
 	err  error
@@ -216,11 +214,11 @@ func (g *gate) PutAll(ctx context.Context, items []Item) error {
 	if err != nil {
 		return err
 	}
-	return g.memory.PutAll(ctx, items)
+	return g.Memory.PutAll(ctx, items)
 }
 
 func TestPutIsSeenBeforeItIsWrittenAndWaitsForRoom(t *testing.T) {
-	g := &gate{memory: newMemory(time.Now)}
+	g := &gate{Memory: place.NewMemoryAt(time.Now)}
 	o := options(t, testKey, nil)
 	o.Pending = 250
 	s := closed(t, openStore(t, g, o))
@@ -262,7 +260,7 @@ func TestPutIsSeenBeforeItIsWrittenAndWaitsForRoom(t *testing.T) {
 
 func TestBackendThatFails(t *testing.T) {
 	c := newClock()
-	g := &gate{memory: newMemory(c.now)}
+	g := &gate{Memory: place.NewMemoryAt(c.now)}
 	o := options(t, testKey, c)
 	var logged int
 	o.Log = func(string, ...any) { logged++ }
@@ -297,7 +295,7 @@ func TestBackendThatFails(t *testing.T) {
 // TestPutTriesAgain has a backend recover without anybody asking for Flush.
 func TestPutTriesAgain(t *testing.T) {
 	c := newClock()
-	g := &gate{memory: newMemory(c.now)}
+	g := &gate{Memory: place.NewMemoryAt(c.now)}
 	o := options(t, testKey, c)
 	o.Log = func(string, ...any) {}
 	o.Pending = 150
@@ -315,126 +313,6 @@ func TestPutTriesAgain(t *testing.T) {
 	c.pass(2 * retryAfter)
 	put(t, s, b)
 	want(t, s, a, b)
-}
-
-func TestKeys(t *testing.T) {
-	dir := t.TempDir()
-	open := func(key []byte) error {
-		s, err := OpenStore(testFolder(t, dir), options(t, key, nil))
-		if err != nil {
-			return err
-		}
-		return s.Close()
-	}
-	if err := open(testKey); err != nil {
-		t.Fatal(err)
-	}
-	for name, key := range map[string][]byte{"another": bytes.Repeat([]byte("other"), 7), "none": nil} {
-		if err := open(key); !errors.Is(err, ErrKey) {
-			t.Errorf("%s key: got %v, want ErrKey", name, err)
-		}
-	}
-	if err := open([]byte("short")); err == nil {
-		t.Error("short key: no error")
-	}
-	if err := open(testKey); err != nil {
-		t.Error(err)
-	}
-	format := filepath.Join(dir, formatName)
-	b, err := os.ReadFile(format)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b[0]++
-	if err := os.WriteFile(format, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := open(testKey); err == nil || errors.Is(err, ErrKey) {
-		t.Errorf("a later version: got %v", err)
-	}
-}
-
-// TestDiskSaysNothing looks for what was stored in all that is on disk.
-func TestDiskSaysNothing(t *testing.T) {
-	dir := t.TempDir()
-	s := openStore(t, testFolder(t, dir), options(t, testKey, nil))
-	secret := strings.Repeat("a secret that nobody may read ", 100)
-	o := tree.Object{ID: tree.IDOf([]byte(secret)), Data: []byte(secret)}
-	put(t, s, o)
-	pinRoot(t, s, "the name of a root", o.ID)
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	files := 0
-	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		files++
-		b, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
-		b = append(b, path...)
-		for _, s := range []string{"secret", "name of a root", fmt.Sprintf("%x", o.ID[:4]), string(o.ID[:4])} {
-			if bytes.Contains(b, []byte(s)) {
-				t.Errorf("%s holds %q", path, s)
-			}
-		}
-		return nil
-	})
-	if err != nil || files != 3 {
-		t.Errorf("%d files, %v, want 3", files, err)
-	}
-}
-
-// TestDamage changes what is stored in each way that can be tried.
-func TestDamage(t *testing.T) {
-	keys(t, func(t *testing.T, key []byte) {
-		dir := t.TempDir()
-		o := options(t, key, nil)
-		logged := 0
-		o.Log = func(string, ...any) { logged++ }
-		s := closed(t, openStore(t, testFolder(t, dir), o))
-		a, b := object(1, 50), object(2, 50)
-		put(t, s, b)
-		path := func(x tree.Object) string { return filepath.Join(dir, s.secrets.name(x.ID).item()) }
-		put(t, s, a)
-		flush(t, s)
-		whole, err := os.ReadFile(path(a))
-		if err != nil {
-			t.Fatal(err)
-		}
-		other, err := os.ReadFile(path(b))
-		if err != nil {
-			t.Fatal(err)
-		}
-		damaged := [][]byte{nil, other, append(bytes.Clone(whole), 0), make([]byte, len(whole))}
-		for i := range whole {
-			x := bytes.Clone(whole)
-			x[i] ^= 1 << (i % 8)
-			damaged = append(damaged, x, whole[:i])
-		}
-		for i, x := range damaged {
-			if err := os.WriteFile(path(a), x, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			if got, err := s.Get(t.Context(), a.ID); !errors.Is(err, fs.ErrNotExist) {
-				t.Fatalf("damage %d: got %d bytes, %v", i, len(got), err)
-			}
-			if _, err := os.Lstat(path(a)); !os.IsNotExist(err) {
-				t.Fatalf("damage %d: still there: %v", i, err)
-			}
-			wantAbsent(t, s, a)
-			put(t, s, a)
-			flush(t, s)
-			want(t, s, a)
-		}
-		if st := s.Stats(); st.Damaged != uint64(len(damaged)) || logged != len(damaged) {
-			t.Errorf("%d counted, %d logged, want %d", st.Damaged, logged, len(damaged))
-		}
-		want(t, s, b)
-	})
 }
 
 func TestTwoStoresOfOneFolder(t *testing.T) {
@@ -534,37 +412,28 @@ func TestAtOnce(t *testing.T) {
 	}
 }
 
-func FuzzOpen(f *testing.F) {
-	for _, key := range [][]byte{nil, testKey} {
-		s, err := newSecrets(key)
-		if err != nil {
-			f.Fatal(err)
-		}
-		o := object(1, 40)
-		f.Add(s.seal(nil, s.name(o.ID), o.Data), s.name(o.ID).item())
-		r := root{"name", o.ID}
-		f.Add(s.sealRoot(r), s.rootItem(r.name))
+// TestListingDoesNotBringBack: what goes while somebody lists stays gone, and what comes then stays.
+func TestListingDoesNotBringBack(t *testing.T) {
+	x := index{known: map[name]meta{}}
+	went, came, back, kept, left := name{1}, name{2}, name{3}, name{4}, name{5}
+	for _, n := range []name{went, back, kept, left} {
+		x.put(n, 10, 100, 100)
 	}
-	f.Fuzz(func(t *testing.T, b []byte, item string) {
-		n, ok := parseName(item)
-		if ok && (n.item() != item || !ValidName(item)) {
-			t.Fatalf("%q is read as %q", item, n.item())
+	x.begin()
+	x.drop(went)
+	x.drop(back)
+	x.put(came, 10, 210, 210)
+	x.put(back, 10, 220, 220)
+	x.replace(map[name]meta{went: {size: 10}, back: {size: 10}, kept: {size: 10}}, 200)
+	for n, want := range map[name]bool{went: false, came: true, back: true, kept: true, left: false} {
+		if _, ok := x.get(n); ok != want {
+			t.Errorf("object %d is there: %v, want %v", n[0], ok, want)
 		}
-		for _, key := range [][]byte{nil, testKey} {
-			s, err := newSecrets(key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got, err := s.open(n, bytes.Clone(b)); err != nil && !errors.Is(err, ErrDamaged) {
-				t.Fatalf("object: got %v", err)
-			} else if err == nil && s.name(tree.IDOf(got)) != n {
-				t.Fatalf("took %d bytes for object %x", len(got), n)
-			}
-			if r, err := s.openRoot(item, b); err != nil && !errors.Is(err, ErrDamaged) {
-				t.Fatalf("root: got %v", err)
-			} else if err == nil && s.rootItem(r.name) != item {
-				t.Fatalf("took it for root %q", r.name)
-			}
-		}
-	})
+	}
+	if objects, bytes := x.totals(); objects != 3 || bytes != 30 {
+		t.Errorf("%d objects of %d bytes, want 3 of 30", objects, bytes)
+	}
+	if x.begin(); len(x.gone) != 0 {
+		t.Errorf("a later listing leaves out %v", x.gone)
+	}
 }

@@ -3,6 +3,7 @@ package chunkstore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/tree"
@@ -205,14 +206,14 @@ func (s *Store) writeBatch(batch []*waiting, space []byte) ([]byte, error) {
 	for _, w := range batch {
 		bytes += s.secrets.sealedSize(len(w.data))
 	}
-	space = sized(space, bytes)[:0]
+	space = slices.Grow(space[:0], bytes)
 	items := make([]Item, len(batch))
 	names := make([]name, len(batch))
 	for i, w := range batch {
 		names[i] = s.secrets.name(w.id)
 		at := len(space)
 		space = s.secrets.seal(space, names[i], w.data)
-		items[i] = Item{names[i].item(), space[at:len(space):len(space)]}
+		items[i] = Item{Name: names[i].item(), Data: space[at:len(space):len(space)]}
 	}
 	if err := s.b.PutAll(s.ctx, items); err != nil {
 		return space, err

@@ -5,14 +5,10 @@ package conformance
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"errors"
+	"crypto/rand"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,10 +22,11 @@ import (
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/reconcile"
+	"github.com/clonecloud/clonecloud/internal/replica/origin"
 	"github.com/clonecloud/clonecloud/internal/runner"
 	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/vfs"
-	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
@@ -94,15 +91,28 @@ type Way struct {
 	KillAt  int
 	Grace   time.Duration // how long a conversation outlives its link; default 150 ms with faults
 	Tracker linmem.Tracker
+	// Files has the mounts follow the process in place of being called home for; Conflicts says what becomes of files that
+	// were changed on both sides.
+	Files     bool
+	Conflicts reconcile.Policy
 	// Trace has the run's events in its Outcome; Direct repeats a run that was traced, in place of Faults and KillAt.
 	Trace  bool
 	Direct *Director
+
+	only   func(name string) bool // the candidates that may move; nil: all
+	hear   func(trace.Event)      // the run's events, as they come
+	settle func(*origin.Config)   // changes how the mounts follow
+	// tamper gets the device's end of each link, and what ends all clones.
+	tamper func(l link.Link, kill func()) link.Link
 }
 
 // String is what replays the way, in the form that a failed case prints.
 func (w Way) String() string {
 	s := fmt.Sprintf("device=%s clone=%s canonical=%t deep=%t all=%t first=%d sample=%g skip=%g depth=%d seed=%d",
 		w.Device, w.Clone, w.Canonical, w.Deep, w.All, w.First, w.Sample, w.Skip, w.Depth, w.Seed)
+	if w.Files {
+		s += fmt.Sprintf(" files=true conflicts=%d", w.Conflicts)
+	}
 	if w.KillAt > 0 {
 		s += fmt.Sprintf(" kill=%d", w.KillAt)
 	}
@@ -112,17 +122,11 @@ func (w Way) String() string {
 	return s
 }
 
-// Outcome is all that can be seen of a run.
-type Outcome struct {
-	Stdout, Stderr []byte
-	Called         []byte            // calls of the case's host functions, a line each
-	End            string            // how the guest ended, in words
-	Tree           map[string]string // of all mounts: path to kind and content
-	Report         device.Report
-	Log            []string
-	Fired          int // faults that struck
-	Events         []trace.Event
-}
+// alone tells whether the way's clones are on a node of their own, so that they can be ended.
+func (w *Way) alone() bool { return w.KillAt > 0 || w.Direct != nil || w.tamper != nil }
+
+// broken tells whether something happens to the link or the node.
+func (w *Way) broken() bool { return len(w.Faults.Faults) > 0 || w.KillAt > 0 || w.tamper != nil }
 
 // With returns a lab with the engines of this one, whose nodes are behind dial.
 func (l *Lab) With(dial link.Dialer) *Lab { return &Lab{CacheDir: l.CacheDir, Dial: dial, parent: l} }
@@ -155,7 +159,7 @@ func (l *Lab) Engine(name string) (engine.Engine, error) {
 // peerConfig has short patience, since the links of tests are fast or dead.
 func peerConfig(w Way) peer.Config {
 	c := peer.Config{Grace: w.Grace, Heartbeat: 20 * time.Millisecond, Dead: 80 * time.Millisecond}
-	if len(w.Faults.Faults) == 0 && w.KillAt == 0 {
+	if !w.broken() {
 		return peer.Config{Grace: 10 * time.Second, Heartbeat: time.Second}
 	}
 	if c.Grace == 0 {
@@ -174,7 +178,7 @@ func (l *Lab) host(w Way) (*clone.Host, error) {
 	defer l.mu.Unlock()
 	cfg := peerConfig(w)
 	key := fmt.Sprintf("%s %v %v", w.Clone, cfg, w.Tracker)
-	if w.KillAt > 0 || w.Direct != nil {
+	if w.alone() {
 		key = ""
 	}
 	if h := l.hosts[key]; h != nil {
@@ -217,9 +221,9 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 		Local: local.Config{Stdin: bytes.NewReader(c.Stdin), Stdout: &stdout, Stderr: &stderr, VirtualClock: true},
 		Log:   func(f string, a ...any) { o.Log = append(o.Log, fmt.Sprintf(f, a...)) },
 	}
-	if w.Trace || w.Direct != nil {
+	if w.Trace || w.Direct != nil || w.hear != nil {
 		var stop func()
-		cfg.Events, stop = o.listen(w.Direct)
+		cfg.Events, stop = o.listen(w)
 		defer stop()
 	}
 	if c.Hosts != nil {
@@ -232,6 +236,15 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 			return nil, err
 		}
 		cfg.Local.Mounts = append(cfg.Local.Mounts, local.Mount{FS: dir, Guest: m.Guest})
+	}
+	if w.Files && w.Clone != "" {
+		state, err := os.MkdirTemp("", "clonecloud-files-")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(state)
+		cfg.Files = func() *origin.Files { return follow(c.Mounts, w, state, cfg.Log) }
+		_, _ = rand.Read(cfg.FilesKey[:])
 	}
 	var network *link.Network
 	switch {
@@ -248,7 +261,7 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 		if err != nil {
 			return nil, err
 		}
-		if w.KillAt > 0 || w.Direct != nil {
+		if w.alone() {
 			defer h.Close(context.Background())
 		}
 		network = connect(&cfg, h, w)
@@ -285,8 +298,23 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 	return o, nil
 }
 
+// follow makes the mounts of a case follow its process.
+func follow(mounts []Mount, w Way, state string, log func(string, ...any)) *origin.Files {
+	fc := origin.Config{
+		Cache: filepath.Join(state, "stat.db"), Plans: filepath.Join(state, "plans"), Spool: filepath.Join(state, "spool"),
+		Policy: w.Conflicts, Patience: time.Minute, Log: log,
+	}
+	for i, m := range mounts {
+		fc.Mounts = append(fc.Mounts, origin.Mount{Index: i, Dir: m.Host, Guest: m.Guest})
+	}
+	if w.settle != nil {
+		w.settle(&fc)
+	}
+	return origin.New(fc)
+}
+
 // listen returns what takes the events of the run, until stop.
-func (o *Outcome) listen(d *Director) (sink trace.Sink, stop func()) {
+func (o *Outcome) listen(w Way) (sink trace.Sink, stop func()) {
 	var mu sync.Mutex
 	stopped := false
 	return func(e trace.Event) {
@@ -296,8 +324,11 @@ func (o *Outcome) listen(d *Director) (sink trace.Sink, stop func()) {
 				return // a link's last words
 			}
 			o.Events = append(o.Events, e)
-			if d != nil {
-				d.event(e)
+			if w.Direct != nil {
+				w.Direct.event(e)
+			}
+			if w.hear != nil {
+				w.hear(e)
 			}
 		}, func() {
 			mu.Lock()
@@ -308,7 +339,7 @@ func (o *Outcome) listen(d *Director) (sink trace.Sink, stop func()) {
 
 // remote tells whether a way's clones are in processes of their own.
 func (l *Lab) remote(w Way) bool {
-	return l.Sites != "" && w.Direct == nil && len(w.Faults.Faults) == 0 && w.KillAt == 0 && w.Tracker == linmem.Auto
+	return l.Sites != "" && w.Direct == nil && !w.broken() && w.Tracker == linmem.Auto
 }
 
 // connectSite gives the run a site as its cloud.
@@ -357,6 +388,15 @@ func connect(cfg *runner.Config, h *clone.Host, w Way) *link.Network {
 	if w.Direct != nil {
 		cfg.Dial = w.Direct.direct(cfg.Dial)
 	}
+	if dial := cfg.Dial; w.tamper != nil {
+		cfg.Dial = func(ctx context.Context) (link.Link, error) {
+			to, err := dial(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return w.tamper(to, h.Kill), nil
+		}
+	}
 	return network
 }
 
@@ -370,9 +410,15 @@ func force(cfg *runner.Config, w Way) {
 	if w.Deep {
 		cfg.Analysis.Exclude = []string{"_start"}
 	}
-	cfg.Policy = func(*analysis.Report, []analysis.Func) device.Policy {
+	cfg.Policy = func(_ *analysis.Report, candidates []analysis.Func) device.Policy {
 		f := device.NewForced(w.Seed, w.First, w.Sample)
 		f.Skip, f.Depth = w.Skip, w.Depth
+		if w.only != nil {
+			f.Only = map[uint32]bool{}
+			for id, c := range candidates {
+				f.Only[uint32(id)] = w.only(c.Name)
+			}
+		}
 		return f
 	}
 }
@@ -392,88 +438,3 @@ func (k *killer) Recv(ctx context.Context) ([]byte, error) {
 	}
 	return f, err
 }
-
-// end says how a guest ended, in the words that must be the same on each way.
-func end(err error) string {
-	var exit *wasi.ExitError
-	var trap *engine.Trap
-	var exc *engine.Exception
-	switch {
-	case err == nil:
-		return "returned"
-	case errors.As(err, &exit):
-		return exit.Error()
-	case errors.As(err, &trap):
-		return trap.Error()
-	case errors.As(err, &exc):
-		return exc.Error()
-	}
-	return "failed: " + err.Error()
-}
-
-// tree takes what a directory holds into t.
-func tree(host, guest string, t map[string]string) error {
-	return filepath.WalkDir(host, func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(host, p)
-		if err != nil {
-			return err
-		}
-		name := guest + ":" + filepath.ToSlash(rel)
-		switch {
-		case d.Type()&fs.ModeSymlink != 0:
-			to, err := os.Readlink(p)
-			t[name] = "link to " + to
-			return err
-		case d.IsDir():
-			t[name] = "directory"
-		default:
-			b, err := os.ReadFile(p)
-			t[name] = fmt.Sprintf("%d bytes, %x", len(b), sha256.Sum256(b))
-			return err
-		}
-		return nil
-	})
-}
-
-// Diff says how got differs from want, "" if it does not.
-func Diff(want, got *Outcome) string {
-	var d []string
-	if want.End != got.End {
-		d = append(d, fmt.Sprintf("end: %q, want %q", got.End, want.End))
-	}
-	stream := func(name string, want, got []byte) {
-		if bytes.Equal(want, got) {
-			return
-		}
-		at := 0
-		for at < len(want) && at < len(got) && want[at] == got[at] {
-			at++
-		}
-		d = append(d, fmt.Sprintf("%s: %d bytes, want %d, first difference at %d: %q, want %q", name, len(got), len(want), at,
-			around(got, at), around(want, at)))
-	}
-	stream("stdout", want.Stdout, got.Stdout)
-	stream("stderr", want.Stderr, got.Stderr)
-	stream("calls of host functions", want.Called, got.Called)
-	var names []string
-	for n := range want.Tree {
-		names = append(names, n)
-	}
-	for n := range got.Tree {
-		if _, ok := want.Tree[n]; !ok {
-			names = append(names, n)
-		}
-	}
-	slices.Sort(names)
-	for _, n := range names {
-		if want.Tree[n] != got.Tree[n] {
-			d = append(d, fmt.Sprintf("file %s: %q, want %q", n, got.Tree[n], want.Tree[n]))
-		}
-	}
-	return strings.Join(d, "\n")
-}
-
-func around(b []byte, at int) []byte { return b[max(0, at-20):min(len(b), at+40)] }

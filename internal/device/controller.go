@@ -419,7 +419,7 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 	}
 	f.Offloads++
 	t.emit(trace.Event{Kind: trace.Offloaded, Took: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls})
-	c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{OK: true, Total: took, Exec: t.exec, Up: t.up + t.filesUp, Down: t.down + t.filesDown, HomeCalls: t.homeCalls, Bytes: c.out.bytes - before})
+	c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{OK: true, Total: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls, Bytes: c.out.bytes - before + t.filesUp + t.filesDown})
 	if err != nil {
 		return err
 	}

@@ -107,8 +107,8 @@ func (o *outside) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response
 	if err := o.System.Do(ctx, req, resp); err != nil {
 		return err
 	}
-	if req.Op.Where() != wasi.AtClone && req.Op != wasi.OpClose && (o.follows == nil || !o.follows(req.Handle)) {
-		if req.Op.Where() == wasi.AtHome {
+	if req.Op.Where() != wasi.AtClone && req.Op != wasi.OpClose {
+		if req.Op.Where() == wasi.AtHome && (o.follows == nil || !o.follows(req.Handle)) {
 			o.calls++
 		}
 		o.bytes += uint64(len(req.Data) + len(resp.Data))

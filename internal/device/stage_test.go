@@ -267,13 +267,19 @@ const stdin = "first line, second line, third line"
 // play runs the guest, with a lying clone or, where c is nil, without a cloud.
 func play(t testing.TB, c *lie) *outcome {
 	t.Helper()
+	tree := vfs.NewMem(vfs.MemOptions{Now: func() uint64 { return 1 }})
+	return playOver(t, c, tree, nil)
+}
+
+// playOver is play over a directory of its own, with a configuration that setup has changed.
+func playOver(t testing.TB, c *lie, tree vfs.FS, setup func(cfg *runner.Config)) *outcome {
+	t.Helper()
 	eng, err := interpreter()
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	tree := vfs.NewMem(vfs.MemOptions{Now: func() uint64 { return 1 }})
 	put(t, tree, "in", "what is in the file")
 	in := strings.NewReader(stdin)
 	var stdout bytes.Buffer
@@ -287,6 +293,9 @@ func play(t testing.TB, c *lie) *outcome {
 		}}}},
 		Log:    func(f string, a ...any) { o.log = append(o.log, fmt.Sprintf(f, a...)) },
 		Events: o.told,
+	}
+	if setup != nil {
+		setup(&cfg)
 	}
 	if c != nil {
 		stop := c.connect(ctx, &cfg)

@@ -58,6 +58,7 @@ func TestFields(t *testing.T) {
 	}{
 		{"Report", slices.Concat(of(api.Report{}), inList(reflect.TypeFor[api.FunctionReport]()))},
 		{"Figures of inspect", of(inspect.Summary{})},
+		{"Report of sync", of(api.SyncReport{})},
 		{"What runs have learned", slices.Concat(of(remote.Facts{}), of(learned.Figures{}), inList(reflect.TypeFor[learned.Function]()),
 			[]string{"version", "last", "by_args"})},
 		{"Address and files of a cloud", []string{"version", "address"}},
@@ -74,6 +75,7 @@ func TestFields(t *testing.T) {
 		inRow(t, page.section(t, "Figures of inspect"), row, of(v))
 	}
 	inRow(t, page.section(t, "Status of a node"), "`limits`", of(control.Limits{}))
+	inRow(t, page.section(t, "Report of sync"), "`dirs`", append(of(api.SyncDir{}), "--max-bytes"))
 }
 
 // inRow requires that the row which begins with a cell names all of some fields, and no others.

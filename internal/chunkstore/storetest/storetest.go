@@ -1,4 +1,4 @@
-// Package storetest is what each place for items must pass: the conformance suite of chunkstore.Backend.
+// Package storetest is what each place for items must pass: the conformance suite of place.Backend.
 package storetest
 
 import (
@@ -13,13 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clonecloud/clonecloud/internal/chunkstore"
+	"github.com/clonecloud/clonecloud/internal/chunkstore/place"
 )
 
 // Run tests the backends that open opens. Each call of open gives an empty place, and a second call of what it returns
 // the same place again, as another process would open it, or nil if that cannot be.
-func Run(t *testing.T, open func(t *testing.T) (b, second chunkstore.Backend)) {
-	for name, test := range map[string]func(*testing.T, chunkstore.Backend){
+func Run(t *testing.T, open func(t *testing.T) (b, second place.Backend)) {
+	for name, test := range map[string]func(*testing.T, place.Backend){
 		"round_trip": roundTrip, "replace": replace, "absent": absent, "delete": remove, "list": list, "list_many": listMany,
 		"touch": touch, "names": names, "sizes": sizes, "buffers": buffers, "not_kept": notKept, "at_once": atOnce,
 		"canceled": canceled, "stop_listing": stopListing, "stat": stat,
@@ -45,12 +45,12 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func put(t *testing.T, b chunkstore.Backend, name string, data []byte) {
+func put(t *testing.T, b place.Backend, name string, data []byte) {
 	t.Helper()
-	must(t, b.PutAll(t.Context(), []chunkstore.Item{{Name: name, Data: data}}))
+	must(t, b.PutAll(t.Context(), []place.Item{{Name: name, Data: data}}))
 }
 
-func want(t *testing.T, b chunkstore.Backend, name string, data []byte) {
+func want(t *testing.T, b place.Backend, name string, data []byte) {
 	t.Helper()
 	got, err := b.Get(t.Context(), name, nil)
 	if err != nil {
@@ -61,7 +61,7 @@ func want(t *testing.T, b chunkstore.Backend, name string, data []byte) {
 	}
 }
 
-func wantAbsent(t *testing.T, b chunkstore.Backend, name string) {
+func wantAbsent(t *testing.T, b place.Backend, name string) {
 	t.Helper()
 	if got, err := b.Get(t.Context(), name, nil); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("%s: got %d bytes and %v, want fs.ErrNotExist", name, len(got), err)
@@ -77,10 +77,10 @@ func pattern(n int, seed byte) []byte {
 	return b
 }
 
-func listing(t *testing.T, b chunkstore.Backend, prefix string) map[string]chunkstore.Info {
+func listing(t *testing.T, b place.Backend, prefix string) map[string]place.Info {
 	t.Helper()
-	found := map[string]chunkstore.Info{}
-	must(t, b.List(t.Context(), prefix, func(i chunkstore.Info) error {
+	found := map[string]place.Info{}
+	must(t, b.List(t.Context(), prefix, func(i place.Info) error {
 		if _, twice := found[i.Name]; twice {
 			t.Errorf("%s is listed twice", i.Name)
 		}
@@ -93,10 +93,10 @@ func listing(t *testing.T, b chunkstore.Backend, prefix string) map[string]chunk
 	return found
 }
 
-func roundTrip(t *testing.T, b chunkstore.Backend) {
-	var items []chunkstore.Item
+func roundTrip(t *testing.T, b place.Backend) {
+	var items []place.Item
 	for i, n := range []int{1, 2, 3, 4095, 4096, 4097, 64 << 10, 1<<20 + 17, 6 << 20} {
-		items = append(items, chunkstore.Item{Name: fmt.Sprintf("%02x/item-%d", i%3, n), Data: pattern(n, byte(i))})
+		items = append(items, place.Item{Name: fmt.Sprintf("%02x/item-%d", i%3, n), Data: pattern(n, byte(i))})
 	}
 	must(t, b.PutAll(t.Context(), items))
 	for _, it := range items {
@@ -105,7 +105,7 @@ func roundTrip(t *testing.T, b chunkstore.Backend) {
 	must(t, b.PutAll(t.Context(), nil))
 }
 
-func replace(t *testing.T, b chunkstore.Backend) {
+func replace(t *testing.T, b place.Backend) {
 	for _, n := range []int{100, 5000, 3, 1, 70_000} {
 		put(t, b, "a/x", pattern(n, byte(n)))
 		want(t, b, "a/x", pattern(n, byte(n)))
@@ -115,7 +115,7 @@ func replace(t *testing.T, b chunkstore.Backend) {
 	}
 }
 
-func absent(t *testing.T, b chunkstore.Backend) {
+func absent(t *testing.T, b place.Backend) {
 	wantAbsent(t, b, "alone")
 	wantAbsent(t, b, "a/x")
 	put(t, b, "a/x", []byte("1"))
@@ -125,7 +125,7 @@ func absent(t *testing.T, b chunkstore.Backend) {
 	wantAbsent(t, b, "alone/x")
 }
 
-func remove(t *testing.T, b chunkstore.Backend) {
+func remove(t *testing.T, b place.Backend) {
 	must(t, b.Delete(t.Context()))
 	must(t, b.Delete(t.Context(), "a/never", "never"))
 	for i := range 5 {
@@ -142,7 +142,7 @@ func remove(t *testing.T, b chunkstore.Backend) {
 	want(t, b, "a/0", []byte("again"))
 }
 
-func list(t *testing.T, b chunkstore.Backend) {
+func list(t *testing.T, b place.Backend) {
 	if all := listing(t, b, ""); len(all) != 0 {
 		t.Fatalf("an empty place lists %v", all)
 	}
@@ -166,11 +166,11 @@ func list(t *testing.T, b chunkstore.Backend) {
 	}
 }
 
-func listMany(t *testing.T, b chunkstore.Backend) {
+func listMany(t *testing.T, b place.Backend) {
 	const n = 2300 // more than the page of an object store
-	items := make([]chunkstore.Item, n)
+	items := make([]place.Item, n)
 	for i := range items {
-		items[i] = chunkstore.Item{Name: fmt.Sprintf("%02x/%04d", i%7, i), Data: []byte{byte(i)}}
+		items[i] = place.Item{Name: fmt.Sprintf("%02x/%04d", i%7, i), Data: []byte{byte(i)}}
 	}
 	must(t, b.PutAll(t.Context(), items))
 	if got := len(listing(t, b, "")); got != n {
@@ -186,7 +186,7 @@ func listMany(t *testing.T, b chunkstore.Backend) {
 	}
 }
 
-func touch(t *testing.T, b chunkstore.Backend) {
+func touch(t *testing.T, b place.Backend) {
 	must(t, b.Touch(t.Context()))
 	must(t, b.Touch(t.Context(), "a/never"))
 	wantAbsent(t, b, "a/never")
@@ -202,7 +202,7 @@ func touch(t *testing.T, b chunkstore.Backend) {
 	want(t, b, "a/x", data)
 }
 
-func names(t *testing.T, b chunkstore.Backend) {
+func names(t *testing.T, b place.Backend) {
 	good := []string{"a", "0-9", strings.Repeat("x", 100) + "/" + strings.Repeat("y", 99)}
 	for _, n := range good {
 		put(t, b, n, []byte(n))
@@ -211,7 +211,7 @@ func names(t *testing.T, b chunkstore.Backend) {
 	for _, n := range []string{
 		"", "/", "a/", "/a", "a/b/c", "..", "a/..", "../a", ".", ".tmp", "a/.b", "A", "a b", "a\\b", "a\x00", "c:", "\xff", strings.Repeat("x", 201),
 	} {
-		if err := b.PutAll(t.Context(), []chunkstore.Item{{Name: n, Data: []byte("x")}}); err == nil {
+		if err := b.PutAll(t.Context(), []place.Item{{Name: n, Data: []byte("x")}}); err == nil {
 			t.Errorf("put %q: no error", n)
 		}
 		if _, err := b.Get(t.Context(), n, nil); err == nil {
@@ -223,10 +223,10 @@ func names(t *testing.T, b chunkstore.Backend) {
 	}
 }
 
-func sizes(t *testing.T, b chunkstore.Backend) {
-	large := make([]byte, chunkstore.MaxItem+1)
+func sizes(t *testing.T, b place.Backend) {
+	large := make([]byte, place.MaxItem+1)
 	for _, data := range [][]byte{nil, large} {
-		if err := b.PutAll(t.Context(), []chunkstore.Item{{Name: "a/good", Data: []byte("1")}, {Name: "a/bad", Data: data}}); err == nil {
+		if err := b.PutAll(t.Context(), []place.Item{{Name: "a/good", Data: []byte("1")}, {Name: "a/bad", Data: data}}); err == nil {
 			t.Errorf("%d bytes: no error", len(data))
 		}
 		wantAbsent(t, b, "a/bad")
@@ -235,7 +235,7 @@ func sizes(t *testing.T, b chunkstore.Backend) {
 	want(t, b, "a/largest", large[1:])
 }
 
-func buffers(t *testing.T, b chunkstore.Backend) {
+func buffers(t *testing.T, b place.Backend) {
 	put(t, b, "a/x", pattern(1000, 1))
 	for _, size := range []int{0, 999, 1000, 5000} {
 		buf := make([]byte, size)
@@ -251,7 +251,7 @@ func buffers(t *testing.T, b chunkstore.Backend) {
 }
 
 // notKept changes what was stored and what was read: the item must stay.
-func notKept(t *testing.T, b chunkstore.Backend) {
+func notKept(t *testing.T, b place.Backend) {
 	data := pattern(5000, 9)
 	put(t, b, "a/x", data)
 	clear(data)
@@ -262,14 +262,14 @@ func notKept(t *testing.T, b chunkstore.Backend) {
 }
 
 // atOnce has many write the same and other items: each read gives one of the whole values.
-func atOnce(t *testing.T, b chunkstore.Backend) {
+func atOnce(t *testing.T, b place.Backend) {
 	ctx := t.Context()
 	put(t, b, "a/same", pattern(20_000, 0))
 	var wg sync.WaitGroup
 	for g := range byte(6) {
 		wg.Go(func() {
 			for i := range 6 {
-				items := []chunkstore.Item{{Name: "a/same", Data: pattern(20_000, g)}, {Name: fmt.Sprintf("a/%d-%d", g, i), Data: []byte{g}}}
+				items := []place.Item{{Name: "a/same", Data: pattern(20_000, g)}, {Name: fmt.Sprintf("a/%d-%d", g, i), Data: []byte{g}}}
 				if err := b.PutAll(ctx, items); err != nil {
 					t.Error(err)
 				}
@@ -286,17 +286,17 @@ func atOnce(t *testing.T, b chunkstore.Backend) {
 	}
 }
 
-func canceled(t *testing.T, b chunkstore.Backend) {
+func canceled(t *testing.T, b place.Backend) {
 	put(t, b, "a/x", []byte("x"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := b.PutAll(ctx, []chunkstore.Item{{Name: "a/y", Data: []byte("y")}}); !errors.Is(err, context.Canceled) {
+	if err := b.PutAll(ctx, []place.Item{{Name: "a/y", Data: []byte("y")}}); !errors.Is(err, context.Canceled) {
 		t.Errorf("put: got %v", err)
 	}
 	if _, err := b.Get(ctx, "a/x", nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("get: got %v", err)
 	}
-	if err := b.List(ctx, "", func(chunkstore.Info) error { return nil }); !errors.Is(err, context.Canceled) {
+	if err := b.List(ctx, "", func(place.Info) error { return nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("list: got %v", err)
 	}
 	if err := b.Delete(ctx, "a/x"); !errors.Is(err, context.Canceled) {
@@ -309,19 +309,19 @@ func canceled(t *testing.T, b chunkstore.Backend) {
 	wantAbsent(t, b, "a/y")
 }
 
-func stopListing(t *testing.T, b chunkstore.Backend) {
+func stopListing(t *testing.T, b place.Backend) {
 	for _, n := range []string{"a/1", "a/2", "b/1", "c"} {
 		put(t, b, n, []byte("1"))
 	}
 	enough, calls := errors.New("enough"), 0
-	err := b.List(t.Context(), "", func(chunkstore.Info) error { calls++; return enough })
+	err := b.List(t.Context(), "", func(place.Info) error { calls++; return enough })
 	if !errors.Is(err, enough) || calls != 1 {
 		t.Errorf("got %v after %d calls", err, calls)
 	}
 }
 
-func stat(t *testing.T, b chunkstore.Backend) {
-	s, ok := b.(chunkstore.Stater)
+func stat(t *testing.T, b place.Backend) {
+	s, ok := b.(place.Stater)
 	if !ok {
 		t.Skip("it cannot look at little cost")
 	}
@@ -337,7 +337,7 @@ func stat(t *testing.T, b chunkstore.Backend) {
 	}
 }
 
-func shared(t *testing.T, b, second chunkstore.Backend) {
+func shared(t *testing.T, b, second place.Backend) {
 	put(t, b, "a/x", []byte("first"))
 	want(t, second, "a/x", []byte("first"))
 	put(t, second, "a/x", []byte("second"))

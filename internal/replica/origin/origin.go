@@ -8,11 +8,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/reconcile"
 	"github.com/clonecloud/clonecloud/internal/replica"
+	"github.com/clonecloud/clonecloud/internal/replica/used"
 	"github.com/clonecloud/clonecloud/internal/scan"
 	"github.com/clonecloud/clonecloud/internal/tree"
 	"github.com/clonecloud/clonecloud/internal/wasi"
@@ -32,6 +35,8 @@ type Config struct {
 	Mounts []Mount
 	// Cache is the path of the stat cache, "": none. Plans is a folder for plans of changes, Spool one for passing data.
 	Cache, Plans, Spool string
+	// Used is a folder for which files clones were given, for package push to bring them ahead of need; "": none.
+	Used string
 	// Known is a folder for what nodes have been given, Peer the name of the one that this process will have clones on; "": that is
 	// kept nowhere.
 	Known, Peer string
@@ -65,6 +70,20 @@ type mount struct {
 	first *scan.Version // not pinned again since
 	err   error
 	told  bool
+	used  map[string]bool // paths of files of which a clone was given something, or would have been
+}
+
+// mostUsed bounds them, of one process.
+const mostUsed = 1 << 16
+
+// use notes that a program has used a file on a clone.
+func (m *mount) use(path string) {
+	if m.used == nil {
+		m.used = map[string]bool{}
+	}
+	if len(m.used) < mostUsed {
+		m.used[path] = true
+	}
 }
 
 // New begins to look through the directories in the background. Close it after use.
@@ -102,6 +121,9 @@ func (f *Files) Close() error {
 	f.all.Wait()
 	errs := []error{f.saveKnown()}
 	for _, m := range f.mounts {
+		if f.cfg.Used != "" && len(m.used) > 0 {
+			errs = append(errs, used.Note(f.cfg.Used, m.Dir, slices.Sorted(maps.Keys(m.used))))
+		}
 		if m.tree != nil {
 			errs = append(errs, m.tree.Close())
 		}

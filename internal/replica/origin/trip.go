@@ -149,7 +149,7 @@ func (t *Trip) answer(ctx context.Context, at int, w *replica.Want, out *giver) 
 	case w.Size > tree.MaxChunk:
 		return fmt.Errorf("%w: chunk of %d bytes", ErrDistrust, w.Size)
 	}
-	t.audit(at, w.Ino, "contents")
+	t.audit(at, w.Ino, contents)
 	b, err := v.ReadChunk(ctx, w.Ino, w.Off, tree.Chunk{ID: w.ID, Size: w.Size})
 	if err != nil {
 		return err
@@ -160,7 +160,7 @@ func (t *Trip) answer(ctx context.Context, at int, w *replica.Want, out *giver) 
 // content says what a file consists of, and sends the beginning of it along.
 func (t *Trip) content(ctx context.Context, at int, w *replica.Want, out *giver) error {
 	v := t.versions[at]
-	t.audit(at, w.Ino, "contents")
+	t.audit(at, w.Ino, contents)
 	chunks, err := v.Content(ctx, w.Ino)
 	if err != nil {
 		return err
@@ -206,6 +206,8 @@ func (t *Trip) object(out *giver, o tree.Object) error {
 	return out.err
 }
 
+const contents = "contents"
+
 // audit tells once of each file that a clone is given some of.
 func (t *Trip) audit(at int, ino uint64, what string) {
 	k := fileOf{at, ino}
@@ -216,6 +218,9 @@ func (t *Trip) audit(at int, ino uint64, what string) {
 	path, ok := t.versions[at].Path(ino)
 	if !ok {
 		return
+	}
+	if what == contents {
+		t.mounts[at].use(path)
 	}
 	t.files.cfg.Audit("%s of %q for the clone", what, t.mounts[at].Guest+"/"+path)
 }

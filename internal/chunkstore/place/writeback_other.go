@@ -1,6 +1,6 @@
 //go:build !linux
 
-package chunkstore
+package place
 
 import "os"
 

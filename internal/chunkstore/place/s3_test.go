@@ -1,4 +1,4 @@
-package chunkstore_test
+package place_test
 
 import (
 	"bytes"
@@ -24,6 +24,7 @@ import (
 	"github.com/minio/minio-go/v7/pkg/credentials"
 
 	"github.com/clonecloud/clonecloud/internal/chunkstore"
+	"github.com/clonecloud/clonecloud/internal/chunkstore/place"
 	"github.com/clonecloud/clonecloud/internal/chunkstore/storetest"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
@@ -123,9 +124,9 @@ func address(host, prefix string) string {
 	return fmt.Sprintf("s3://%s/%s/%s?region=us-east-1&insecure=1", host, testBucket, prefix)
 }
 
-func openS3(t *testing.T, addr string) chunkstore.Backend {
+func openS3(t *testing.T, addr string) place.Backend {
 	t.Helper()
-	b, err := chunkstore.OpenS3(t.Context(), addr)
+	b, err := place.OpenS3(t.Context(), addr)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +145,7 @@ func servers(t *testing.T, f func(t *testing.T, s server)) {
 func TestS3(t *testing.T) {
 	servers(t, func(t *testing.T, srv server) {
 		var n atomic.Int32
-		storetest.Run(t, func(t *testing.T) (b, second chunkstore.Backend) {
+		storetest.Run(t, func(t *testing.T) (b, second place.Backend) {
 			addr := address(srv.host, fmt.Sprintf("tenants/%d", n.Add(1)))
 			return openS3(t, addr), openS3(t, addr)
 		})
@@ -155,12 +156,12 @@ func TestS3TouchRenews(t *testing.T) {
 	servers(t, func(t *testing.T, srv server) {
 		b := openS3(t, address(srv.host, "t"))
 		used := func() (at time.Time) {
-			if err := b.List(t.Context(), "", func(i chunkstore.Info) error { at = i.Used; return nil }); err != nil {
+			if err := b.List(t.Context(), "", func(i place.Info) error { at = i.Used; return nil }); err != nil {
 				t.Fatal(err)
 			}
 			return at
 		}
-		if err := b.PutAll(t.Context(), []chunkstore.Item{{Name: "a/x", Data: []byte("data")}}); err != nil {
+		if err := b.PutAll(t.Context(), []place.Item{{Name: "a/x", Data: []byte("data")}}); err != nil {
 			t.Fatal(err)
 		}
 		srv.age(t, "t/a/x")
@@ -239,8 +240,8 @@ func TestS3Store(t *testing.T) {
 func TestS3PrefixesAreApart(t *testing.T) {
 	servers(t, func(t *testing.T, srv server) {
 		a, b := openS3(t, address(srv.host, "t/1")), openS3(t, address(srv.host, "t/11"))
-		for _, x := range []chunkstore.Backend{a, b} {
-			if err := x.PutAll(t.Context(), []chunkstore.Item{{Name: "a/x", Data: []byte("data")}}); err != nil {
+		for _, x := range []place.Backend{a, b} {
+			if err := x.PutAll(t.Context(), []place.Item{{Name: "a/x", Data: []byte("data")}}); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -250,7 +251,7 @@ func TestS3PrefixesAreApart(t *testing.T) {
 		if _, err := b.Get(t.Context(), "a/x", nil); err != nil {
 			t.Errorf("the other's: %v", err)
 		}
-		err := a.List(t.Context(), "", func(i chunkstore.Info) error { return fmt.Errorf("listed %v", i) })
+		err := a.List(t.Context(), "", func(i place.Info) error { return fmt.Errorf("listed %v", i) })
 		if err != nil {
 			t.Error(err)
 		}
@@ -264,7 +265,7 @@ func TestS3Foreign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const size = chunkstore.MaxItem + 1
+	const size = place.MaxItem + 1
 	for key, n := range map[string]int64{"t/Not ours": 1, "t/a/b/c": 1, "t/a/large": size} {
 		if _, err := client.PutObject(t.Context(), testBucket, key, io.LimitReader(zeros{}, n), n, minio.PutObjectOptions{DisableMultipart: true}); err != nil {
 			t.Fatal(err)
@@ -272,13 +273,13 @@ func TestS3Foreign(t *testing.T) {
 	}
 	b := openS3(t, address(host, "t"))
 	foreign := map[string]bool{}
-	if err := b.List(t.Context(), "", func(i chunkstore.Info) error { foreign[i.Name] = i.Foreign; return nil }); err != nil {
+	if err := b.List(t.Context(), "", func(i place.Info) error { foreign[i.Name] = i.Foreign; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	if len(foreign) != 3 || !foreign["Not ours"] || !foreign["a/b/c"] || foreign["a/large"] {
 		t.Errorf("listed %v", foreign)
 	}
-	if _, err := b.Get(t.Context(), "a/large", nil); !errors.Is(err, chunkstore.ErrDamaged) {
+	if _, err := b.Get(t.Context(), "a/large", nil); !errors.Is(err, place.ErrDamaged) {
 		t.Errorf("an object that is too large: got %v, want ErrDamaged", err)
 	}
 }
@@ -289,20 +290,20 @@ func (zeros) Read(b []byte) (int, error) { clear(b); return len(b), nil }
 
 func TestS3Refusals(t *testing.T) {
 	servers(t, func(t *testing.T, srv server) {
-		_, err := chunkstore.OpenS3(t.Context(), fmt.Sprintf("s3://%s/elsewhere?region=us-east-1&insecure=1", srv.host))
+		_, err := place.OpenS3(t.Context(), fmt.Sprintf("s3://%s/elsewhere?region=us-east-1&insecure=1", srv.host))
 		if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), `"elsewhere"`) {
 			t.Errorf("no such bucket: got %v", err)
 		}
 	})
 	t.Run("wrong_secret", func(t *testing.T) {
 		credentialsOf(t, testUser, "another secret")
-		if b, err := chunkstore.OpenS3(t.Context(), address(child(t).host, "t")); err == nil {
+		if b, err := place.OpenS3(t.Context(), address(child(t).host, "t")); err == nil {
 			t.Errorf("opened: %v", b)
 		}
 	})
 	t.Run("no_credentials", func(t *testing.T) {
 		credentialsOf(t, "", "")
-		if _, err := chunkstore.OpenS3(t.Context(), address("127.0.0.1:1", "t")); err == nil || !strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") {
+		if _, err := place.OpenS3(t.Context(), address("127.0.0.1:1", "t")); err == nil || !strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") {
 			t.Errorf("got %v, want what to set", err)
 		}
 	})
@@ -319,7 +320,7 @@ func TestS3Refusals(t *testing.T) {
 }
 
 // answer stands for an object store that answers each request but the look for the bucket with an error.
-func answer(t *testing.T, status int, code string) chunkstore.Backend {
+func answer(t *testing.T, status int, code string) place.Backend {
 	t.Helper()
 	credentialsOf(t, testUser, testSecret)
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -341,18 +342,18 @@ func TestS3Errors(t *testing.T) {
 		code   string
 		want   error
 	}{
-		{http.StatusInsufficientStorage, "XMinioStorageFull", chunkstore.ErrFull},
-		{http.StatusForbidden, "QuotaExceeded", chunkstore.ErrFull},
+		{http.StatusInsufficientStorage, "XMinioStorageFull", place.ErrFull},
+		{http.StatusForbidden, "QuotaExceeded", place.ErrFull},
 		{http.StatusForbidden, "AccessDenied", nil},
 	} {
 		t.Run(c.code, func(t *testing.T) {
 			b := answer(t, c.status, c.code)
 			ctx := context.Background()
-			err := b.PutAll(ctx, []chunkstore.Item{{Name: "a/x", Data: []byte("data")}})
+			err := b.PutAll(ctx, []place.Item{{Name: "a/x", Data: []byte("data")}})
 			if err == nil || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), "a/x") {
 				t.Errorf("got %v, want %v of a/x", err, c.want)
 			}
-			if c.want == nil && (errors.Is(err, chunkstore.ErrFull) || errors.Is(err, fs.ErrNotExist)) {
+			if c.want == nil && (errors.Is(err, place.ErrFull) || errors.Is(err, fs.ErrNotExist)) {
 				t.Errorf("got %v, which says more than is known", err)
 			}
 		})

@@ -1,6 +1,6 @@
 //go:build unix
 
-package chunkstore
+package place
 
 import (
 	"io/fs"
@@ -14,7 +14,7 @@ func readFile(path string, most int, buf []byte) ([]byte, error) {
 	})
 	if err != nil {
 		if err == syscall.ELOOP {
-			err = errIrregular // a symbolic link
+			err = ErrIrregular // a symbolic link
 		}
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
@@ -24,7 +24,7 @@ func readFile(path string, most int, buf []byte) ([]byte, error) {
 		return nil, &fs.PathError{Op: "stat", Path: path, Err: err}
 	}
 	if st.Mode&syscall.S_IFMT != syscall.S_IFREG || st.Size < 0 || st.Size > int64(most) {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: errIrregular}
+		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrIrregular}
 	}
 	buf = sized(buf, int(st.Size))
 	for at := 0; at < len(buf); {

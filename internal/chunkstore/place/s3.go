@@ -1,4 +1,4 @@
-package chunkstore
+package place
 
 import (
 	"bytes"
@@ -167,7 +167,7 @@ func (o *objectStore) PutAll(ctx context.Context, items []Item) error {
 	if err := checkItems(items); err != nil {
 		return err
 	}
-	return parallel(ctx, len(items), requests, func(i int) error { return o.put(ctx, items[i]) })
+	return Parallel(ctx, len(items), requests, func(i int) error { return o.put(ctx, items[i]) })
 }
 
 func (o *objectStore) put(ctx context.Context, it Item) error {
@@ -182,7 +182,7 @@ func (o *objectStore) Delete(ctx context.Context, names ...string) error {
 			return err
 		}
 	}
-	return parallel(ctx, len(names), requests, func(i int) error {
+	return Parallel(ctx, len(names), requests, func(i int) error {
 		err := s3Error("delete "+names[i], o.client.RemoveObject(ctx, o.bucket, o.prefix+names[i], minio.RemoveObjectOptions{}))
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil
@@ -213,7 +213,7 @@ func (o *objectStore) Touch(ctx context.Context, names ...string) error {
 			return err
 		}
 	}
-	return parallel(ctx, len(names), requests, func(i int) error {
+	return Parallel(ctx, len(names), requests, func(i int) error {
 		err := o.touch(ctx, names[i])
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil

@@ -1,7 +1,8 @@
-package chunkstore
+package place
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io/fs"
@@ -12,8 +13,8 @@ import (
 	"time"
 )
 
-// memory is a Backend in memory.
-type memory struct {
+// Memory is a Backend in memory.
+type Memory struct {
 	now func() time.Time
 
 	mu    sync.RWMutex
@@ -26,14 +27,15 @@ type memoryItem struct {
 }
 
 // NewMemory returns a backend that keeps items in memory.
-func NewMemory() Backend { return newMemory(time.Now) }
+func NewMemory() *Memory { return NewMemoryAt(time.Now) }
 
-func newMemory(now func() time.Time) *memory {
-	return &memory{now: now, items: map[string]memoryItem{}}
+// NewMemoryAt is NewMemory with another clock.
+func NewMemoryAt(now func() time.Time) *Memory {
+	return &Memory{now: now, items: map[string]memoryItem{}}
 }
 
-func (m *memory) Get(ctx context.Context, name string, buf []byte) ([]byte, error) {
-	if err := firstErr(ctx.Err(), checkName(name)); err != nil {
+func (m *Memory) Get(ctx context.Context, name string, buf []byte) ([]byte, error) {
+	if err := cmp.Or(ctx.Err(), checkName(name)); err != nil {
 		return nil, err
 	}
 	m.mu.RLock()
@@ -47,7 +49,7 @@ func (m *memory) Get(ctx context.Context, name string, buf []byte) ([]byte, erro
 	return buf, nil
 }
 
-func (m *memory) Stat(_ context.Context, name string) (Info, error) {
+func (m *Memory) Stat(_ context.Context, name string) (Info, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	it, ok := m.items[name]
@@ -57,8 +59,8 @@ func (m *memory) Stat(_ context.Context, name string) (Info, error) {
 	return Info{Name: name, Size: int64(len(it.data)), Used: it.used}, nil
 }
 
-func (m *memory) PutAll(ctx context.Context, items []Item) error {
-	if err := firstErr(ctx.Err(), checkItems(items)); err != nil {
+func (m *Memory) PutAll(ctx context.Context, items []Item) error {
+	if err := cmp.Or(ctx.Err(), checkItems(items)); err != nil {
 		return err
 	}
 	m.mu.Lock()
@@ -70,7 +72,7 @@ func (m *memory) PutAll(ctx context.Context, items []Item) error {
 	return nil
 }
 
-func (m *memory) Delete(ctx context.Context, names ...string) error {
+func (m *Memory) Delete(ctx context.Context, names ...string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -82,7 +84,7 @@ func (m *memory) Delete(ctx context.Context, names ...string) error {
 	return nil
 }
 
-func (m *memory) List(ctx context.Context, prefix string, f func(Info) error) error {
+func (m *Memory) List(ctx context.Context, prefix string, f func(Info) error) error {
 	m.mu.RLock()
 	items := maps.Clone(m.items)
 	m.mu.RUnlock()
@@ -101,7 +103,7 @@ func (m *memory) List(ctx context.Context, prefix string, f func(Info) error) er
 	return nil
 }
 
-func (m *memory) Touch(ctx context.Context, names ...string) error {
+func (m *Memory) Touch(ctx context.Context, names ...string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -117,14 +119,4 @@ func (m *memory) Touch(ctx context.Context, names ...string) error {
 	return nil
 }
 
-func (m *memory) Close() error { return nil }
-
-// firstErr returns the first error.
-func firstErr(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
+func (m *Memory) Close() error { return nil }

@@ -1,6 +1,6 @@
 //go:build !unix
 
-package chunkstore
+package place
 
 import (
 	"errors"
@@ -20,7 +20,7 @@ func readFile(path string, most int, buf []byte) ([]byte, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > int64(most) {
-		return nil, &fs.PathError{Op: "read", Path: path, Err: errIrregular}
+		return nil, &fs.PathError{Op: "read", Path: path, Err: ErrIrregular}
 	}
 	buf = sized(buf, int(info.Size()))
 	n, err := io.ReadFull(f, buf)

@@ -1,6 +1,7 @@
-package chunkstore
+package place
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -31,7 +32,7 @@ const (
 // folder is a Backend in a folder: an item "a/b" is the file b in the sub-folder a.
 type folder struct {
 	dir  string
-	disk disk
+	disk Disk
 
 	mu   sync.Mutex
 	made map[string]bool // guarded by mu: sub-folders that are durable
@@ -43,30 +44,31 @@ func OpenFolder(dir string) (Backend, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open folder of files: %w", err)
 	}
-	f, err := openFolder(dir, osDisk{})
+	f, err := OpenFolderOn(osDisk{}, dir)
 	if err != nil {
 		return nil, err
 	}
 	// So that the folder itself outlasts a crash, as far as it was made here.
-	if err := (osDisk{}).syncDir(filepath.Dir(filepath.Clean(dir))); err != nil && !errors.Is(err, fs.ErrPermission) {
+	if err := (osDisk{}).SyncDir(filepath.Dir(filepath.Clean(dir))); err != nil && !errors.Is(err, fs.ErrPermission) {
 		return nil, fmt.Errorf("open folder of files: %w", err)
 	}
 	return f, nil
 }
 
-func openFolder(dir string, d disk) (*folder, error) {
+// OpenFolderOn is OpenFolder on a disk other than the system's. What dir names must be there.
+func OpenFolderOn(d Disk, dir string) (Backend, error) {
 	f := &folder{dir: dir, disk: d, made: map[string]bool{}}
 	temp := filepath.Join(dir, tempDir)
-	if err := d.mkdir(temp); err != nil {
+	if err := d.Mkdir(temp); err != nil {
 		return nil, fmt.Errorf("open folder of files: %w", err)
 	}
-	list, err := d.list(temp)
+	list, err := d.List(temp)
 	if err != nil {
 		return nil, fmt.Errorf("open folder of files: %w", err)
 	}
 	for _, e := range list {
 		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleTemp {
-			_ = d.removeAll(filepath.Join(temp, e.Name())) // else the next one who opens the folder does it
+			_ = d.RemoveAll(filepath.Join(temp, e.Name())) // else the next one who opens the folder does it
 		}
 	}
 	return f, nil
@@ -80,11 +82,11 @@ func (f *folder) path(name string) string {
 }
 
 func (f *folder) Get(ctx context.Context, name string, buf []byte) ([]byte, error) {
-	if err := firstErr(ctx.Err(), checkName(name)); err != nil {
+	if err := cmp.Or(ctx.Err(), checkName(name)); err != nil {
 		return nil, err
 	}
-	b, err := f.disk.read(f.path(name), MaxItem, buf)
-	if errors.Is(err, errIrregular) || errors.Is(err, syscall.EISDIR) {
+	b, err := f.disk.Read(f.path(name), MaxItem, buf)
+	if errors.Is(err, ErrIrregular) || errors.Is(err, syscall.EISDIR) {
 		if f.isSub(name) {
 			return nil, &fs.PathError{Op: "read", Path: f.path(name), Err: fs.ErrNotExist}
 		}
@@ -98,7 +100,7 @@ func (f *folder) isSub(name string) bool {
 	if strings.Contains(name, "/") {
 		return false
 	}
-	info, err := f.disk.lstat(f.path(name))
+	info, err := f.disk.Lstat(f.path(name))
 	return err == nil && info.IsDir()
 }
 
@@ -115,7 +117,7 @@ func (f *folder) Stat(_ context.Context, name string) (Info, error) {
 	if err := checkName(name); err != nil {
 		return Info{}, err
 	}
-	info, err := f.disk.lstat(f.path(name))
+	info, err := f.disk.Lstat(f.path(name))
 	if err != nil {
 		return Info{}, absent(err)
 	}
@@ -142,7 +144,7 @@ func (f *folder) putAll(ctx context.Context, items []Item) error {
 	defer func() {
 		for _, t := range temps {
 			if t != "" {
-				_ = f.disk.remove(t) // at worst it goes when the folder is opened later
+				_ = f.disk.Remove(t) // at worst it goes when the folder is opened later
 			}
 		}
 	}()
@@ -167,7 +169,7 @@ func (f *folder) putAll(ctx context.Context, items []Item) error {
 	}
 	list := slices.Sorted(maps.Keys(dirs))
 	// Not cut short: what has been moved is to become durable.
-	return parallel(context.WithoutCancel(ctx), len(list), syncs, func(i int) error { return f.disk.syncDir(list[i]) })
+	return Parallel(context.WithoutCancel(ctx), len(list), syncs, func(i int) error { return f.disk.SyncDir(list[i]) })
 }
 
 // makeDirs makes the sub-folders of items, durably.
@@ -180,7 +182,7 @@ func (f *folder) makeDirs(items []Item) error {
 		if !two || f.made[sub] || slices.Contains(fresh, sub) {
 			continue
 		}
-		if err := f.disk.mkdir(filepath.Join(f.dir, sub)); err != nil {
+		if err := f.disk.Mkdir(filepath.Join(f.dir, sub)); err != nil {
 			return err
 		}
 		fresh = append(fresh, sub)
@@ -188,7 +190,7 @@ func (f *folder) makeDirs(items []Item) error {
 	if fresh == nil {
 		return nil
 	}
-	if err := f.disk.syncDir(f.dir); err != nil {
+	if err := f.disk.SyncDir(f.dir); err != nil {
 		return err
 	}
 	for _, sub := range fresh {
@@ -200,7 +202,7 @@ func (f *folder) makeDirs(items []Item) error {
 // write writes items to files whose names it puts into temps. All are written before the first is synced, so that few
 // commits of the file system's journal serve them all.
 func (f *folder) write(ctx context.Context, items []Item, temps []string) error {
-	files := make([]diskFile, len(items))
+	files := make([]File, len(items))
 	defer func() {
 		for _, w := range files {
 			if w != nil {
@@ -208,22 +210,22 @@ func (f *folder) write(ctx context.Context, items []Item, temps []string) error 
 			}
 		}
 	}()
-	err := parallel(ctx, len(items), writers, func(i int) (err error) {
+	err := Parallel(ctx, len(items), writers, func(i int) (err error) {
 		temp := filepath.Join(f.dir, tempDir, rand.Text())
-		if files[i], err = f.disk.create(temp); err != nil {
+		if files[i], err = f.disk.Create(temp); err != nil {
 			return err
 		}
 		temps[i] = temp
 		if _, err := files[i].Write(items[i].Data); err != nil {
 			return err
 		}
-		files[i].begin()
+		files[i].Begin()
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	return parallel(ctx, len(items), syncs, func(i int) error {
+	return Parallel(ctx, len(items), syncs, func(i int) error {
 		w := files[i]
 		files[i] = nil
 		err := w.Sync()
@@ -237,31 +239,31 @@ func (f *folder) write(ctx context.Context, items []Item, temps []string) error 
 // move renames a file to the place of an item. A folder that lies there, but a sub-folder of items, gives way.
 func (f *folder) move(from, name string) error {
 	to := f.path(name)
-	err := f.disk.rename(from, to)
+	err := f.disk.Rename(from, to)
 	if err == nil || f.isSub(name) {
 		return err
 	}
-	if info, e := f.disk.lstat(to); e != nil || !info.IsDir() {
+	if info, e := f.disk.Lstat(to); e != nil || !info.IsDir() {
 		return err
 	}
-	if e := f.disk.removeAll(to); e != nil {
+	if e := f.disk.RemoveAll(to); e != nil {
 		return e
 	}
-	return f.disk.rename(from, to)
+	return f.disk.Rename(from, to)
 }
 
 func (f *folder) Delete(ctx context.Context, names ...string) error {
 	for _, name := range names {
-		if err := firstErr(ctx.Err(), checkName(name)); err != nil {
+		if err := cmp.Or(ctx.Err(), checkName(name)); err != nil {
 			return err
 		}
 		if f.isSub(name) {
 			continue
 		}
 		path := f.path(name)
-		err := absent(f.disk.remove(path))
+		err := absent(f.disk.Remove(path))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			err = f.disk.removeAll(path) // a folder that is not empty
+			err = f.disk.RemoveAll(path) // a folder that is not empty
 		}
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
@@ -276,7 +278,7 @@ func (f *folder) List(ctx context.Context, prefix string, call func(Info) error)
 	if two {
 		return f.listDir(ctx, sub, prefix, call)
 	}
-	list, err := f.disk.list(f.dir)
+	list, err := f.disk.List(f.dir)
 	if err != nil {
 		return err
 	}
@@ -300,7 +302,7 @@ func (f *folder) listDir(ctx context.Context, sub, prefix string, call func(Info
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	list, err := f.disk.list(filepath.Join(f.dir, sub))
+	list, err := f.disk.List(filepath.Join(f.dir, sub))
 	if errors.Is(absent(err), fs.ErrNotExist) {
 		return nil
 	}
@@ -330,10 +332,10 @@ func report(e fs.DirEntry, name string, call func(Info) error) error {
 
 func (f *folder) Touch(ctx context.Context, names ...string) error {
 	for _, name := range names {
-		if err := firstErr(ctx.Err(), checkName(name)); err != nil {
+		if err := cmp.Or(ctx.Err(), checkName(name)); err != nil {
 			return err
 		}
-		if err := f.disk.touch(f.path(name)); err != nil && !errors.Is(absent(err), fs.ErrNotExist) {
+		if err := f.disk.Touch(f.path(name)); err != nil && !errors.Is(absent(err), fs.ErrNotExist) {
 			return err
 		}
 	}
@@ -342,8 +344,8 @@ func (f *folder) Touch(ctx context.Context, names ...string) error {
 
 func (f *folder) Close() error { return nil }
 
-// parallel calls f with each number below n, most at once, until one fails or ctx ends.
-func parallel(ctx context.Context, n, most int, f func(i int) error) error {
+// Parallel calls f with each number below n, most at once, until one fails or ctx ends.
+func Parallel(ctx context.Context, n, most int, f func(i int) error) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}

@@ -1,4 +1,4 @@
-package chunkstore_test
+package place_test
 
 import (
 	"os"
@@ -6,20 +6,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/clonecloud/clonecloud/internal/chunkstore"
+	"github.com/clonecloud/clonecloud/internal/chunkstore/place"
 	"github.com/clonecloud/clonecloud/internal/chunkstore/storetest"
 )
 
 func TestMemory(t *testing.T) {
-	storetest.Run(t, func(*testing.T) (b, second chunkstore.Backend) {
-		b = chunkstore.NewMemory()
+	storetest.Run(t, func(*testing.T) (b, second place.Backend) {
+		b = place.NewMemory()
 		return b, b
 	})
 }
 
-func openFolder(t *testing.T, dir string) chunkstore.Backend {
+func openFolder(t *testing.T, dir string) place.Backend {
 	t.Helper()
-	b, err := chunkstore.OpenFolder(dir)
+	b, err := place.OpenFolder(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func openFolder(t *testing.T, dir string) chunkstore.Backend {
 }
 
 func TestFolder(t *testing.T) {
-	storetest.Run(t, func(t *testing.T) (b, second chunkstore.Backend) {
+	storetest.Run(t, func(t *testing.T) (b, second place.Backend) {
 		dir := filepath.Join(t.TempDir(), "a", "b")
 		return openFolder(t, dir), openFolder(t, dir)
 	})
@@ -58,7 +58,7 @@ func TestFolderRemovesOldTemps(t *testing.T) {
 	if _, err := os.Stat(young); err != nil {
 		t.Errorf("a file that may be being written: %v", err)
 	}
-	if err := b.List(t.Context(), "", func(i chunkstore.Info) error { t.Errorf("listed: %v", i); return nil }); err != nil {
+	if err := b.List(t.Context(), "", func(i place.Info) error { t.Errorf("listed: %v", i); return nil }); err != nil {
 		t.Error(err)
 	}
 }
@@ -81,7 +81,7 @@ func TestFolderHoldsOtherThings(t *testing.T) {
 		}
 	}
 	foreign := 0
-	if err := b.List(t.Context(), "", func(i chunkstore.Info) error {
+	if err := b.List(t.Context(), "", func(i place.Info) error {
 		if !i.Foreign {
 			t.Errorf("%s is listed as an item", i.Name)
 		}
@@ -91,7 +91,7 @@ func TestFolderHoldsOtherThings(t *testing.T) {
 		t.Errorf("%d foreign things, %v, want 4", foreign, err)
 	}
 	for _, n := range []string{"aa/dir", "aa/link"} {
-		if err := b.PutAll(t.Context(), []chunkstore.Item{{Name: n, Data: []byte("item")}}); err != nil {
+		if err := b.PutAll(t.Context(), []place.Item{{Name: n, Data: []byte("item")}}); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := b.Get(t.Context(), n, nil); err != nil || string(got) != "item" {
