@@ -72,7 +72,7 @@ type Files struct {
 	working bool                      // guarded by mu
 	idle    chan struct{}             // guarded by mu; closed when working ends; nil: nobody waits
 	ended   error                     // guarded by mu
-	cold    int                       // guarded by mu; contents in a row of which nothing was here
+	cold    int                       // guarded by mu; below 0: files seem to be here
 	// Fetched counts the bytes of objects that came from the device, Found those that were here.
 	fetched, found uint64 // guarded by mu
 }
@@ -122,7 +122,7 @@ func New(cfg Config) *Files {
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
 	}
-	return &Files{cfg: cfg, numbers: map[uint32]*local.Numbers{}, flights: map[key]*flight{}, cache: cache{most: cacheBytes}}
+	return &Files{cfg: cfg, numbers: map[uint32]*local.Numbers{}, flights: map[key]*flight{}, cache: cache{most: cacheBytes}, cold: -1}
 }
 
 // cacheBytes bounds the objects at hand in memory.

@@ -159,6 +159,7 @@ func TestContentBringsChunks(t *testing.T) {
 	d := newDevice()
 	f := newFiles(t, d)
 	s := &source{f, 1}
+	f.cold = 1 // files before were not here
 	a, b := object(1, 100), object(2, 200)
 	list := []tree.Chunk{chunkOf(a), {Size: 4096}, chunkOf(b)}
 	go func() {
