@@ -35,10 +35,16 @@ var may = map[string]string{
 	"internal/tree":          "",
 	// Over one of them each.
 	"internal/scan":                 "internal/tree",
-	"internal/overlay":              "internal/tree internal/vfs",
-	"internal/reconcile":            "internal/tree",
-	"internal/chunkstore":           "internal/tree",
-	"internal/chunkstore/storetest": "internal/chunkstore",
+	"internal/overlay":              "internal/overlay/names internal/overlay/readahead internal/overlay/written internal/tree internal/vfs",
+	"internal/overlay/names":        "internal/vfs",
+	"internal/overlay/readahead":    "internal/tree",
+	"internal/overlay/written":      "internal/tree",
+	"internal/reconcile":            "internal/reconcile/disk internal/reconcile/plan internal/tree",
+	"internal/reconcile/disk":       "internal/tree",
+	"internal/reconcile/plan":       "internal/reconcile/disk internal/tree",
+	"internal/chunkstore":           "internal/chunkstore/place internal/tree",
+	"internal/chunkstore/place":     "internal/tree",
+	"internal/chunkstore/storetest": "internal/chunkstore/place",
 	"internal/trust":                "internal/atomicfile",
 	"internal/store":                "internal/atomicfile",
 	"internal/learned":              "internal/atomicfile",
@@ -60,7 +66,7 @@ var may = map[string]string{
 	"internal/replica/mirror": "internal/replica internal/overlay internal/tree internal/vfs internal/wasi internal/wasi/local",
 	"internal/replica/push":   "internal/replica internal/tree internal/peer internal/link internal/wire",
 	"internal/replica/used":   "internal/atomicfile internal/tree",
-	"internal/replica/origin": "internal/atomicfile internal/replica internal/overlay internal/reconcile internal/scan internal/tree internal/vfs internal/wasi internal/wasi/local",
+	"internal/replica/origin": "internal/atomicfile internal/replica internal/replica/used internal/overlay internal/reconcile internal/scan internal/tree internal/vfs internal/wasi internal/wasi/local",
 	"internal/device": "internal/replica internal/replica/origin internal/reconcile internal/learned internal/trace internal/migrate internal/peer internal/link internal/wasi/local internal/vfs internal/analysis " +
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
 	"internal/clone": "internal/replica internal/replica/mirror internal/tree internal/migrate internal/peer internal/link " +
@@ -106,9 +112,9 @@ var outside = map[string]string{
 	"github.com/klauspost/compress":         "internal/delta internal/link",
 	"google.golang.org/protobuf":            "internal/wire internal/wire/wirepb",
 	"github.com/PlakarKorp/go-cdc-chunkers": "internal/tree",
-	"github.com/minio/minio-go/v7":          "internal/chunkstore",
+	"github.com/minio/minio-go/v7":          "internal/chunkstore/place",
 	"go.etcd.io/bbolt":                      "internal/scan",
-	"golang.org/x/sys":                      "internal/reconcile internal/scan internal/link internal/linmem internal/vfs internal/wasi/local bench/core internal/node internal/node/control cmd/clonecloud",
+	"golang.org/x/sys":                      "internal/reconcile/disk internal/scan internal/link internal/linmem internal/vfs internal/wasi/local bench/core internal/node internal/node/control cmd/clonecloud",
 	"github.com/google/go-cmp":              "internal/engine/enginetest", // a suite for tests
 }
 

@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/clonecloud/clonecloud/internal/reconcile/disk"
+	"github.com/clonecloud/clonecloud/internal/reconcile/plan"
 	"github.com/clonecloud/clonecloud/internal/tree"
 	"pgregory.net/rapid"
 )
@@ -24,44 +26,45 @@ func newBench(t tester, dir, state string) *bench {
 	return &bench{t, newMemory(dir, state), dir, state}
 }
 
-func (b *bench) top() folder { return &memoryDir{b.m, b.m.tops[b.dir]} }
+func (b *bench) top() disk.Folder { return &memoryDir{b.m, b.m.tops[b.dir]} }
 
-func readMemoryLink(d folder, name string) string { return d.(*memoryDir).n.names[name].target }
+func readMemoryLink(d disk.Folder, name string) string { return d.(*memoryDir).n.names[name].target }
 
 func (b *bench) pin() *image { return pin(b.t, b.top(), readMemoryLink) }
 
 // grow makes a random tree.
 func (b *bench) grow(t *rapid.T) {
+	many = rapid.SampledFrom([]int{0, 16}).Draw(t, "many")
 	type at struct {
-		d    folder
+		d    disk.Folder
 		deep int
 	}
 	dirs := []at{{b.top(), 0}}
 	for range rapid.IntRange(0, 12).Draw(t, "size") {
 		d := rapid.SampledFrom(dirs).Draw(t, "dir")
 		name := rapid.SampledFrom([]string{"a", "b", "c", "d", "e.txt"}).Draw(t, "name")
-		if _, err := d.d.lstat(name); err == nil {
+		if _, err := d.d.Lstat(name); err == nil {
 			continue
 		}
 		var err error
 		switch rapid.IntRange(0, 4).Draw(t, "kind") {
 		case 0:
-			if err = d.d.mkdir(name, 0o777); err == nil {
-				var sub folder
-				sub, err = d.d.enter(name)
+			if err = d.d.Mkdir(name, 0o777); err == nil {
+				var sub disk.Folder
+				sub, err = d.d.Enter(name)
 				dirs = append(dirs, at{sub, d.deep + 1})
 			}
 		case 1:
-			err = d.d.symlink("a", name)
+			err = d.d.Symlink("a", name)
 		case 2:
-			if names, _ := dirs[0].d.names(); len(names) > 0 {
-				if st, _ := dirs[0].d.lstat(names[0]); st.kind == tree.KindFile {
-					err = dirs[0].d.link(names[0], d.d, name)
+			if names, _ := dirs[0].d.Names(); len(names) > 0 {
+				if st, _ := dirs[0].d.Lstat(names[0]); st.Kind == tree.KindFile {
+					err = dirs[0].d.Link(names[0], d.d, name)
 				}
 			}
 		default:
-			var f file
-			if f, err = d.d.create(name); err == nil {
+			var f disk.File
+			if f, err = d.d.Create(name); err == nil {
 				_, err = f.WriteAt(someBytes(t), 0)
 			}
 		}
@@ -117,7 +120,7 @@ func (b *bench) clean(t *rapid.T) {
 		t.Fatalf("%d files are left in the state folder", n)
 	}
 	for name := range b.m.tops[b.dir].names {
-		if strings.HasPrefix(name, stagingPrefix) {
+		if strings.HasPrefix(name, plan.StagingPrefix) {
 			t.Fatal("the staging folder is left")
 		}
 	}

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,24 +8,27 @@ import (
 	"os"
 	"slices"
 
+	"github.com/clonecloud/clonecloud/internal/reconcile/disk"
+	"github.com/clonecloud/clonecloud/internal/reconcile/plan"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
 // many files or folders are made durable all at once, where the system can do that.
-const many = 16
+var many = 16
 
 // executor carries out a plan that counts. Every step looks whether it has been done.
 type executor struct {
-	header
-	*steps
-	*progress
+	plan.Header
+	*plan.Steps
+	*plan.Progress
 	id      string
-	state   folder
-	top     folder // the directory
-	staging folder
-	data    file // the plan's
+	state   disk.Folder
+	top     disk.Folder // the directory
+	staging disk.Folder
+	data    disk.File // the plan's
 	notes   *notes
 	log     func(format string, args ...any)
+	dry     bool // nothing is changed: all but data is tried on a shadow
 	resumed bool // there was a crash, or an error, since the plan came to count
 
 	res     *Result
@@ -40,10 +42,10 @@ type executor struct {
 func (x *executor) init() {
 	x.res = &Result{Paths: map[uint64]string{}, unnamed: map[uint64]*os.File{}}
 	x.touched, x.changed, x.inside = map[string]bool{}, map[string]bool{}, map[string]int{}
-	x.spare, x.among = x.spares()
-	for i := range x.displaced {
-		if x.displaced[i].was.kind == tree.KindDir {
-			x.inside[x.displaced[i].path] = i
+	x.spare, x.among = x.Spares()
+	for i := range x.Displaced {
+		if x.Displaced[i].Was.Kind == tree.KindDir {
+			x.inside[x.Displaced[i].Path] = i
 		}
 	}
 }
@@ -54,23 +56,23 @@ func (x *executor) run() error {
 		steps int
 		do    func() error
 	}{
-		{phaseWrite, len(x.writes), x.writeAll},
-		{phaseDisplace, len(x.displaced), x.displaceAll},
-		{phasePlace, 1, x.placeAll},
+		{plan.PhaseWrite, len(x.Writes), x.writeAll},
+		{plan.PhaseDisplace, len(x.Displaced), x.displaceAll},
+		{plan.PhasePlace, 1, x.placeAll},
 	} {
-		if x.phase > p.phase || p.steps == 0 {
+		if x.Phase > p.phase || p.steps == 0 {
 			continue
 		}
 		if err := p.do(); err != nil {
 			return err
 		}
-		if p.phase == phasePlace {
+		if p.phase == plan.PhasePlace {
 			break
 		}
-		if err := x.note(notePhase, []byte{byte(p.phase + 1)}, true); err != nil {
+		if err := x.note(plan.NotePhase, []byte{byte(p.phase + 1)}, true); err != nil {
 			return err
 		}
-		x.phase = p.phase + 1
+		x.Phase = p.phase + 1
 	}
 	if err := x.removeAll(); err != nil {
 		return err
@@ -78,13 +80,21 @@ func (x *executor) run() error {
 	if err := x.finish(); err != nil {
 		return err
 	}
-	x.res.Conflicts = x.conflicts
+	for i := range x.Conflicts {
+		if c := &x.Conflicts[i]; c.Aside != "" && !x.exists(c.Aside) {
+			c.Aside = x.resolve(c.Aside) // what it is in has got another name itself
+		}
+	}
+	x.res.Conflicts = x.Conflicts
 	x.res.Changed = slices.Sorted(maps.Keys(x.changed))
 	return nil
 }
 
 // note writes down what must be known after a crash. With now it is durable on return.
 func (x *executor) note(kind uint8, payload []byte, now bool) error {
+	if x.dry {
+		return nil
+	}
 	if x.notes == nil {
 		n, _, err := openNotes(x.state, x.id+noteSuffix)
 		if err != nil {
@@ -94,7 +104,7 @@ func (x *executor) note(kind uint8, payload []byte, now bool) error {
 	}
 	err := x.notes.append(kind, payload)
 	if err == nil && now {
-		err = x.notes.f.sync()
+		err = x.notes.f.Sync()
 	}
 	if err != nil {
 		return fmt.Errorf("write notes of a plan: %w", err)
@@ -103,29 +113,29 @@ func (x *executor) note(kind uint8, payload []byte, now bool) error {
 }
 
 func (x *executor) conflict(c Conflict) error {
-	before := len(x.conflicts)
-	i, known := x.byPath[c.Path]
+	before := len(x.Conflicts)
+	i, known := x.ByPath[c.Path]
 	var old Conflict
 	if known {
-		old = x.conflicts[i]
+		old = x.Conflicts[i]
 	}
-	now := x.add(c)
+	now := x.Add(c)
 	if known && old == now {
 		return nil
 	}
-	if len(x.conflicts) > before || c.Aside != "" {
+	if len(x.Conflicts) > before || c.Aside != "" {
 		x.log("%s", now.String())
 	}
-	return x.note(noteConflict, c.append(nil), true)
+	return x.note(plan.NoteConflict, c.Append(nil), true)
 }
 
 // resolve is where a path of the plan stands that something on it did not get.
 func (x *executor) resolve(path string) string {
-	if len(x.moved) == 0 {
+	if len(x.Moved) == 0 {
 		return path
 	}
-	for at := path; at != ""; at, _ = split(at) {
-		if to, ok := x.moved[at]; ok {
+	for at := path; at != ""; at, _ = disk.Split(at) {
+		if to, ok := x.Moved[at]; ok {
 			return to + path[len(at):]
 		}
 	}
@@ -133,37 +143,37 @@ func (x *executor) resolve(path string) string {
 }
 
 func (x *executor) redirect(from, to string) error {
-	if from == to || x.moved[from] == to {
+	if from == to || x.Moved[from] == to {
 		return nil
 	}
-	x.moved[from] = to
-	return x.note(noteMoved, appendString(appendString(nil, from), to), true)
+	x.Moved[from] = to
+	return x.note(plan.NoteMoved, plan.AppendString(plan.AppendString(nil, from), to), true)
 }
 
 // touch remembers a path whose name has come or gone.
 func (x *executor) touch(path string) {
-	dir, _ := split(path)
+	dir, _ := disk.Split(path)
 	x.touched[dir] = true
 	x.changed[path] = true
 }
 
 // syncTouched makes names durable that have changed in folders; find says where a folder is now.
-func (x *executor) syncTouched(find func(path string) (folder, error)) error {
+func (x *executor) syncTouched(find func(path string) (disk.Folder, error)) error {
 	list := slices.Sorted(maps.Keys(x.touched))
 	clear(x.touched)
-	if hasSyncAll && len(list) > many {
-		return x.top.syncAll()
+	if disk.HasSyncAll && len(list) > many {
+		return x.top.SyncAll()
 	}
 	for _, path := range list {
 		d, err := find(path)
 		if err != nil {
-			if isItem(err) {
+			if disk.IsItem(err) {
 				continue // it has gone since
 			}
 			return err
 		}
-		err = d.sync()
-		_ = d.close() // was read only
+		err = d.Sync()
+		_ = d.Close() // was read only
 		if err != nil {
 			return err
 		}
@@ -171,216 +181,54 @@ func (x *executor) syncTouched(find func(path string) (folder, error)) error {
 	return nil
 }
 
-func (x *executor) find(path string) (folder, error) { return walk(x.top, path) }
+func (x *executor) find(path string) (disk.Folder, error) { return disk.Walk(x.top, path) }
 
 // was finds what stood at a path before displacement, also inside of what is displaced already.
-func (x *executor) was(path string) (folder, error) {
-	d, err := walk(x.top, path)
-	if err == nil || !isItem(err) {
+func (x *executor) was(path string) (disk.Folder, error) {
+	d, err := disk.Walk(x.top, path)
+	if err == nil || !disk.IsItem(err) {
 		return d, err
 	}
-	for at := path; at != ""; at, _ = split(at) {
+	for at := path; at != ""; at, _ = disk.Split(at) {
 		i, ok := x.inside[at]
 		if !ok {
 			continue
 		}
-		if _, serr := x.staging.lstat(oldName(i)); serr == nil {
-			return walk(x.staging, oldName(i)+path[len(at):])
+		if _, serr := x.staging.Lstat(plan.OldName(i)); serr == nil {
+			return disk.Walk(x.staging, plan.OldName(i)+path[len(at):])
 		}
 	}
 	return nil, err
 }
 
-// displaceAll takes away the names that go, from the deepest on.
-func (x *executor) displaceAll() error {
-	places := map[string]bool{}
-	for i := range x.places {
-		places[x.places[i].path] = true
-	}
-	kept := map[string]bool{}
-	for _, c := range x.conflicts {
-		kept[c.Path], kept[c.Aside] = true, true
-	}
-	for i := range x.displaced {
-		if err := x.displace(i, places, kept); err != nil {
-			return fmt.Errorf("take away %q: %w", x.displaced[i].path, err)
-		}
-	}
-	if err := x.staging.sync(); err != nil {
-		return fmt.Errorf("sync %s: %w", x.dir, err)
-	}
-	return x.syncTouched(x.was)
-}
-
-func (x *executor) displace(i int, places, kept map[string]bool) error {
-	d := &x.displaced[i]
-	parent, name := split(d.path)
-	at, err := x.was(parent)
-	var cur stat
-	if err == nil {
-		defer at.close()
-		cur, err = at.lstat(name)
-	}
-	if err != nil && !isItem(err) {
-		return err
-	}
-	there := err == nil
-	if x.resumed {
-		if _, serr := x.staging.lstat(oldName(i)); serr == nil {
-			return x.twin(i, at, name, there, &cur)
-		}
-	}
-	v := judge(d, there, &cur, circumstances{
-		placed: places[d.path], spoiled: d.write >= 0 && x.skipped[d.write], among: x.among[d.was.ino], fresh: !x.resumed,
-	})
-	if v == away && d.gone && d.was.kind == tree.KindDir {
-		list, err := x.strangers(at, d.path, name, kept)
-		if err != nil {
-			return err
-		}
-		if list != noStrangers {
-			kept[d.path] = true
-			if list == onlyKept {
-				return nil
-			}
-			return x.conflict(Conflict{Path: d.path, Kind: KindKept})
-		}
-	}
-	kind := KindKept
-	if places[d.path] {
-		kind = KindChanged
-	}
-	return x.carry(i, v, kind, at, name, kept)
-}
-
-// twin ends a move that a crash has left with both names.
-func (x *executor) twin(i int, at folder, name string, there bool, cur *stat) error {
-	d := &x.displaced[i]
-	x.touch(d.path)
-	st, err := x.staging.lstat(oldName(i))
-	if err != nil {
-		return err
-	}
-	if there && st.ino == cur.ino && st.dev == cur.dev && st.kind != tree.KindDir {
-		return at.remove(name, false)
-	}
-	return nil
-}
-
-// carry does what was found right for a displacement.
-func (x *executor) carry(i int, v verdict, kind string, at folder, name string, kept map[string]bool) error {
-	d := &x.displaced[i]
-	switch v {
-	case nothing:
-		return nil
-	case lost:
-		return x.conflict(Conflict{Path: d.path, Kind: KindRemoved})
-	case stays:
-		kept[d.path] = true
-		if x.policy != CloneWins {
-			return x.conflict(Conflict{Path: d.path, Kind: kind})
-		}
-		aside, err := x.layAside(at, d.path, name)
-		if err != nil && !isItem(err) {
-			return err
-		}
-		if aside != "" {
-			delete(kept, d.path)
-			kept[aside] = true
-		}
-		return x.conflict(Conflict{Path: d.path, Kind: kind, Aside: aside})
-	}
-	err := at.move(name, x.staging, oldName(i))
-	if err != nil && isItem(err) {
-		kept[d.path] = true
-		return x.conflict(Conflict{Path: d.path, Kind: KindDenied})
-	}
-	if err == nil {
-		x.touch(d.path)
-	}
-	return err
-}
-
-// What is found in a directory that is to go.
-const (
-	noStrangers = iota
-	onlyKept
-	strangers
-)
-
-func (x *executor) strangers(at folder, path, name string, kept map[string]bool) (int, error) {
-	d, err := at.enter(name)
-	if err != nil {
-		if isItem(err) {
-			return strangers, nil // it cannot be looked into
-		}
-		return 0, err
-	}
-	defer d.close()
-	list, err := d.names()
-	if err != nil {
-		return 0, err
-	}
-	return strangersOf(path, list, func(p string) bool { return kept[p] }), nil
-}
-
-func strangersOf(path string, names []string, kept func(string) bool) int {
-	found := noStrangers
-	for _, n := range names {
-		if !kept(join(path, n)) {
-			return strangers
-		}
-		found = onlyKept
-	}
-	return found
-}
-
-// layAside gives the device's version at a name another beside it.
-func (x *executor) layAside(at folder, path, name string) (string, error) {
-	dir, _ := split(path)
-	for n := 1; ; n++ {
-		aside := asideName(name, ofDevice, x.date, n)
-		err := at.move(name, at, aside)
-		if errors.Is(err, fs.ErrExist) {
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		x.touch(path)
-		x.touch(join(dir, aside))
-		return join(dir, aside), nil
-	}
-}
-
 // removeAll deletes what was displaced and has no place, and then sets times of directories.
 func (x *executor) removeAll() error {
-	for i := range x.displaced {
+	for i := range x.Displaced {
 		if err := x.remove(i); err != nil {
-			return fmt.Errorf("remove %q: %w", x.displaced[i].path, err)
+			return fmt.Errorf("remove %q: %w", x.Displaced[i].Path, err)
 		}
 	}
-	for i := range x.made {
+	for i := range x.Made {
 		if err := x.release(i); err != nil {
-			return fmt.Errorf("new file %d: %w", x.made[i].ino, err)
+			return fmt.Errorf("new file %d: %w", x.Made[i].Ino, err)
 		}
 	}
-	for i := range x.times {
-		t := &x.times[i]
-		if t.path == "" {
+	for i := range x.Times {
+		t := &x.Times[i]
+		if t.Path == "" {
 			continue // at the very end
 		}
-		path := x.resolve(t.path)
-		err := in(x.top, path, func(d folder, name string) error {
-			st, err := d.lstat(name)
-			if err != nil || st.kind != tree.KindDir {
+		path := x.resolve(t.Path)
+		err := disk.In(x.top, path, func(d disk.Folder, name string) error {
+			st, err := d.Lstat(name)
+			if err != nil || st.Kind != tree.KindDir {
 				return err
 			}
 			x.changed[path] = true
 			x.touched[path] = true
-			return d.setTimes(name, t.mtime, t.atime)
+			return d.SetTimes(name, t.Mtime, t.Atime)
 		})
-		if err != nil && !isItem(err) {
+		if err != nil && !disk.IsItem(err) {
 			return fmt.Errorf("times of %q: %w", path, err)
 		}
 	}
@@ -388,39 +236,39 @@ func (x *executor) removeAll() error {
 }
 
 func (x *executor) remove(i int) error {
-	d := &x.displaced[i]
-	name := oldName(i)
-	st, err := x.staging.lstat(name)
+	d := &x.Displaced[i]
+	name := plan.OldName(i)
+	st, err := x.staging.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	if st.kind == tree.KindDir {
-		err := x.staging.remove(name, true)
-		if err == nil || !isNotEmpty(err) {
+	if st.Kind == tree.KindDir {
+		err := x.staging.Remove(name, true)
+		if err == nil || !disk.IsNotEmpty(err) {
 			return err
 		}
 		return x.putBack(d, name)
 	}
-	mine := d.write >= 0 && !x.skipped[d.write]
-	if st.nlink < 2 && (!d.gone || !mine && !d.was.unchanged(&st)) {
+	mine := d.Write >= 0 && !x.Skipped[d.Write]
+	if st.Nlink < 2 && (!d.Gone || !mine && !d.Was.Unchanged(&st)) {
 		return x.putBack(d, name)
 	}
-	return x.staging.remove(name, false)
+	return x.staging.Remove(name, false)
 }
 
 // putBack gives the device's version its name again: it was changed after it was looked at.
-func (x *executor) putBack(d *displacement, name string) error {
-	to, err := x.put(putting{path: d.path, kind: d.was.kind, whose: ofDevice, how: func(dir folder, as string) error {
-		return x.staging.move(name, dir, as)
+func (x *executor) putBack(d *plan.Displacement, name string) error {
+	to, err := x.put(putting{path: d.Path, kind: d.Was.Kind, whose: ofDevice, how: func(dir disk.Folder, as string) error {
+		return x.staging.Move(name, dir, as)
 	}})
 	if err != nil {
 		return err
 	}
-	c := Conflict{Path: d.path, Kind: KindKept}
-	if to != d.path {
+	c := Conflict{Path: d.Path, Kind: KindKept}
+	if to != d.Path {
 		c.Aside = to
 	}
 	return x.conflict(c)
@@ -428,73 +276,102 @@ func (x *executor) putBack(d *displacement, name string) error {
 
 // release opens a new file that has no name, and removes it.
 func (x *executor) release(i int) error {
-	m := &x.made[i]
-	name := newName(i)
-	if _, err := x.staging.lstat(name); errors.Is(err, fs.ErrNotExist) {
+	m := &x.Made[i]
+	name := plan.NewName(i)
+	if _, err := x.staging.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if m.named && m.kind != tree.KindDir && x.policy != DeviceWins {
+	if m.Named && m.Kind != tree.KindDir && x.Policy != DeviceWins {
 		return errors.New("BUG: it has got no name")
 	}
-	if !x.resumed && m.kind != tree.KindSymlink && (!m.named || m.kind == tree.KindFile) {
+	if !x.resumed && m.Kind != tree.KindSymlink && (!m.Named || m.Kind == tree.KindFile) {
 		if err := x.keepOpen(m, name); err != nil {
 			return err
 		}
 	}
-	return x.staging.remove(name, m.kind == tree.KindDir)
+	return x.staging.Remove(name, m.Kind == tree.KindDir)
 }
 
 // keepOpen opens what is about to be removed.
-func (x *executor) keepOpen(m *made, name string) (err error) {
-	if m.kind == tree.KindDir {
-		d, err := x.staging.enter(name)
+func (x *executor) keepOpen(m *plan.Made, name string) (err error) {
+	if m.Kind == tree.KindDir {
+		d, err := x.staging.Enter(name)
 		if err != nil {
 			return err
 		}
-		defer d.close()
-		x.res.unnamed[m.ino], err = d.handle()
+		defer d.Close()
+		x.res.unnamed[m.Ino], err = d.Handle()
 		return err
 	}
-	f, err := x.staging.open(name, true)
+	f, err := x.staging.Open(name, true)
 	if err != nil {
 		return err
 	}
-	x.res.unnamed[m.ino], err = detach(f)
+	x.res.unnamed[m.Ino], err = disk.Detach(f)
 	return err
 }
 
 // finish removes the staging folder. The times of the directory itself are then as they should be.
 func (x *executor) finish() error {
-	before, err := x.top.stat()
+	list, err := x.staging.Names()
 	if err != nil {
 		return err
 	}
-	mtime, atime := before.mtime, uint64(0)
-	for _, t := range x.times {
-		if t.path == "" {
-			mtime, atime = t.mtime, t.atime
-			x.changed[""] = true
-		}
-	}
-	list, err := x.staging.names()
-	if err != nil {
-		return err
+	half := map[string]bool{}
+	for i := range x.Writes {
+		half[versionName('p', i)] = true
 	}
 	for _, name := range list {
-		if name[0] != 'p' { // half of a version for laying aside
-			return fmt.Errorf("%q is left in %s%s of %s: move it to where it belongs", name, stagingPrefix, x.id, x.dir)
+		if half[name] {
+			err = x.staging.Remove(name, false)
+		} else {
+			err = x.foreign(name)
 		}
-		if err := x.staging.remove(name, false); err != nil {
+		if err != nil {
 			return err
 		}
 	}
-	if err := x.top.remove(stagingPrefix+x.id, true); err != nil {
+	if err := x.syncTouched(x.find); err != nil {
 		return err
 	}
-	if err := x.top.setTimes(".", mtime, atime); err != nil && !isItem(err) {
+	before, err := x.top.Stat()
+	if err != nil {
 		return err
 	}
-	return x.top.sync()
+	if err := x.top.Remove(plan.StagingPrefix+x.id, true); err != nil {
+		return err
+	}
+	return x.timesOfTop(before.Mtime)
 }
 
-func appendIndex(b []byte, i int) []byte { return binary.AppendUvarint(b, uint64(i)) }
+// foreign gives something a name that another has put into the staging folder.
+func (x *executor) foreign(name string) error {
+	st, err := x.staging.Lstat(name)
+	if err != nil {
+		return err
+	}
+	_, err = x.put(putting{path: name, kind: st.Kind, whose: ofDevice, aside: true, how: func(dir disk.Folder, as string) error {
+		return x.staging.Move(name, dir, as)
+	}})
+	return err
+}
+
+// timesOfTop sets the times of the directory, durably: mtime if the plan has none.
+func (x *executor) timesOfTop(mtime uint64) error {
+	atime := uint64(0)
+	for _, t := range x.Times {
+		if t.Path == "" {
+			x.changed[""] = true
+			atime = t.Atime
+			if t.Mtime != 0 {
+				mtime = t.Mtime
+			}
+		}
+	}
+	if mtime != 0 || atime != 0 {
+		if err := x.top.SetTimes(".", mtime, atime); err != nil && !disk.IsItem(err) {
+			return err
+		}
+	}
+	return x.top.Sync()
+}

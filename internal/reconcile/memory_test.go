@@ -1,9 +1,7 @@
 package reconcile
 
 import (
-	"bytes"
 	"errors"
-	"io"
 	"io/fs"
 	"maps"
 	"math/rand/v2"
@@ -11,6 +9,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/clonecloud/clonecloud/internal/reconcile/disk"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -25,7 +24,7 @@ type memory struct {
 }
 
 type inode struct {
-	st      stat
+	st      disk.Stat
 	data    []byte
 	names   map[string]*inode
 	target  string
@@ -35,7 +34,7 @@ type inode struct {
 
 // durable is what a crash leaves.
 type durable struct {
-	st    stat
+	st    disk.Stat
 	data  []byte
 	names map[string]*inode
 }
@@ -46,7 +45,7 @@ func newMemory(paths ...string) *memory {
 	m := &memory{tops: map[string]*inode{}, next: 1, clock: 1000}
 	for _, p := range paths {
 		n := m.inode(tree.KindDir)
-		n.st.nlink = 2
+		n.st.Nlink = 2
 		n.sync()
 		m.tops[p] = n
 	}
@@ -55,7 +54,7 @@ func newMemory(paths ...string) *memory {
 
 func (m *memory) system() system { return system{open: m.openTop} }
 
-func (m *memory) openTop(path string) (folder, error) {
+func (m *memory) openTop(path string) (disk.Folder, error) {
 	n, ok := m.tops[path]
 	if !ok {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
@@ -68,7 +67,7 @@ func (m *memory) now() uint64 { m.clock++; return m.clock }
 func (m *memory) inode(kind tree.Kind) *inode {
 	m.next++
 	t := m.now()
-	n := &inode{st: stat{kind: kind, mode: 0o644, dev: 1, ino: m.next, nlink: 1, mtime: t, atime: t, ctime: t}}
+	n := &inode{st: disk.Stat{Kind: kind, Mode: 0o644, Dev: 1, Ino: m.next, Nlink: 1, Mtime: t, Atime: t, Ctime: t}}
 	if kind == tree.KindDir {
 		n.names = map[string]*inode{}
 	}
@@ -132,25 +131,25 @@ func (m *memory) crash(sort int, rng *rand.Rand) {
 	names := sort == crashKills || sort == crashTears && rng.IntN(2) == 0
 	var all []*inode
 	m.each(func(n *inode) { n.locked = false; all = append(all, n) })
-	slices.SortFunc(all, func(a, b *inode) int { return int(a.st.ino) - int(b.st.ino) })
+	slices.SortFunc(all, func(a, b *inode) int { return int(a.st.Ino) - int(b.st.Ino) })
 	was := map[*inode]map[string]*inode{}
 	for _, n := range all {
 		was[n] = n.names
 		d := n.durable
 		if d == nil {
 			d = &durable{st: n.st, names: map[string]*inode{}}
-			d.st.size = 0
-			if n.st.kind == tree.KindSymlink {
+			d.st.Size = 0
+			if n.st.Kind == tree.KindSymlink {
 				d.st = n.st
 			}
 		}
 		switch {
-		case n.st.kind == tree.KindDir && !names:
+		case n.st.Kind == tree.KindDir && !names:
 			n.names, n.st = maps.Clone(d.names), d.st
-			n.st.nlink = 2
-		case n.st.kind == tree.KindFile && sort == crashForgets:
+			n.st.Nlink = 2
+		case n.st.Kind == tree.KindFile && sort == crashForgets:
 			n.data, n.st = slices.Clone(d.data), d.st
-		case n.st.kind == tree.KindFile && sort == crashTears && d.st != n.st:
+		case n.st.Kind == tree.KindFile && sort == crashTears && d.st != n.st:
 			n.tear(d, rng)
 		}
 	}
@@ -164,7 +163,7 @@ func (m *memory) unite(was map[*inode]map[string]*inode) {
 	at := map[*inode]int{}
 	m.each(func(n *inode) {
 		for _, c := range n.names {
-			if c.st.kind == tree.KindDir {
+			if c.st.Kind == tree.KindDir {
 				at[c]++
 			}
 		}
@@ -185,9 +184,9 @@ func (n *inode) tear(d *durable, rng *rand.Rand) {
 	n.data = slices.Clone(d.data)
 	if rng.IntN(2) == 0 {
 		n.data = resize(n.data, len(now))
-		n.st.size = uint64(len(now))
+		n.st.Size = uint64(len(now))
 	} else {
-		n.st.size = d.st.size
+		n.st.Size = d.st.Size
 	}
 	for i := range n.data {
 		if i < len(now) && rng.IntN(2) == 0 {
@@ -215,8 +214,8 @@ func (m *memory) count() {
 		visit(n)
 	}
 	for n := range seen {
-		if n.st.kind != tree.KindDir {
-			n.st.nlink = links[n]
+		if n.st.Kind != tree.KindDir {
+			n.st.Nlink = links[n]
 		}
 	}
 }
@@ -251,7 +250,7 @@ func (d *memoryDir) put(name string, n *inode) {
 
 func (d *memoryDir) stamp() {
 	t := d.m.now()
-	d.n.st.mtime, d.n.st.ctime = t, t
+	d.n.st.Mtime, d.n.st.Ctime = t, t
 }
 
 func (d *memoryDir) free(name string) error {
@@ -261,41 +260,41 @@ func (d *memoryDir) free(name string) error {
 	return nil
 }
 
-func (d *memoryDir) stat() (stat, error) { return d.n.st, nil }
+func (d *memoryDir) Stat() (disk.Stat, error) { return d.n.st, nil }
 
-func (d *memoryDir) lstat(name string) (stat, error) {
+func (d *memoryDir) Lstat(name string) (disk.Stat, error) {
 	n, err := d.get(name)
 	if err != nil {
-		return stat{}, err
+		return disk.Stat{}, err
 	}
 	return n.st, nil
 }
 
-func (d *memoryDir) names() ([]string, error) { return slices.Sorted(maps.Keys(d.n.names)), nil }
+func (d *memoryDir) Names() ([]string, error) { return slices.Sorted(maps.Keys(d.n.names)), nil }
 
-func (d *memoryDir) enter(name string) (folder, error) {
+func (d *memoryDir) Enter(name string) (disk.Folder, error) {
 	n, err := d.get(name)
 	if err != nil {
 		return nil, err
 	}
-	if n.st.kind != tree.KindDir {
+	if n.st.Kind != tree.KindDir {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.ENOTDIR}
 	}
 	return &memoryDir{d.m, n}, nil
 }
 
-func (d *memoryDir) open(name string, _ bool) (file, error) {
+func (d *memoryDir) Open(name string, _ bool) (disk.File, error) {
 	n, err := d.get(name)
 	if err != nil {
 		return nil, err
 	}
-	if n.st.kind != tree.KindFile {
+	if n.st.Kind != tree.KindFile {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.ELOOP}
 	}
 	return &memoryFile{m: d.m, n: n, name: name}, nil
 }
 
-func (d *memoryDir) create(name string) (file, error) {
+func (d *memoryDir) Create(name string) (disk.File, error) {
 	if err := errors.Join(d.m.change("create", name), d.free(name)); err != nil {
 		return nil, err
 	}
@@ -304,7 +303,7 @@ func (d *memoryDir) create(name string) (file, error) {
 	return &memoryFile{m: d.m, n: n, name: name}, nil
 }
 
-func (d *memoryDir) mkdir(name string, _ uint32) error {
+func (d *memoryDir) Mkdir(name string, _ uint32) error {
 	if err := errors.Join(d.m.change("mkdir", name), d.free(name)); err != nil {
 		return err
 	}
@@ -312,29 +311,29 @@ func (d *memoryDir) mkdir(name string, _ uint32) error {
 	return nil
 }
 
-func (d *memoryDir) symlink(target, name string) error {
+func (d *memoryDir) Symlink(target, name string) error {
 	if err := errors.Join(d.m.change("symlink", name), d.free(name)); err != nil {
 		return err
 	}
 	n := d.m.inode(tree.KindSymlink)
-	n.target, n.st.size = target, uint64(len(target))
+	n.target, n.st.Size = target, uint64(len(target))
 	d.put(name, n)
 	return nil
 }
 
-func (d *memoryDir) link(name string, to folder, as string) error {
+func (d *memoryDir) Link(name string, to disk.Folder, as string) error {
 	t := to.(*memoryDir)
 	n, err := d.get(name)
 	if err := errors.Join(err, d.m.change("link", as), t.free(as)); err != nil {
 		return err
 	}
-	n.st.nlink++
-	n.st.ctime = d.m.now()
+	n.st.Nlink++
+	n.st.Ctime = d.m.now()
 	t.put(as, n)
 	return nil
 }
 
-func (d *memoryDir) move(name string, to folder, as string) error {
+func (d *memoryDir) Move(name string, to disk.Folder, as string) error {
 	t := to.(*memoryDir)
 	n, err := d.get(name)
 	if err := errors.Join(err, d.m.change("move", name+" "+as), t.free(as)); err != nil {
@@ -342,20 +341,20 @@ func (d *memoryDir) move(name string, to folder, as string) error {
 	}
 	delete(d.n.names, name)
 	d.stamp()
-	n.st.ctime = d.m.now()
+	n.st.Ctime = d.m.now()
 	t.put(as, n)
 	return nil
 }
 
-func (d *memoryDir) remove(name string, isDir bool) error {
+func (d *memoryDir) Remove(name string, isDir bool) error {
 	n, err := d.get(name)
 	if err != nil {
 		return err
 	}
 	switch {
-	case isDir && n.st.kind != tree.KindDir:
+	case isDir && n.st.Kind != tree.KindDir:
 		return &fs.PathError{Op: "remove", Path: name, Err: syscall.ENOTDIR}
-	case !isDir && n.st.kind == tree.KindDir:
+	case !isDir && n.st.Kind == tree.KindDir:
 		return &fs.PathError{Op: "remove", Path: name, Err: syscall.EISDIR}
 	case len(n.names) > 0:
 		return &fs.PathError{Op: "remove", Path: name, Err: syscall.ENOTEMPTY}
@@ -365,12 +364,12 @@ func (d *memoryDir) remove(name string, isDir bool) error {
 	}
 	delete(d.n.names, name)
 	d.stamp()
-	n.st.nlink--
-	n.st.ctime = d.m.now()
+	n.st.Nlink--
+	n.st.Ctime = d.m.now()
 	return nil
 }
 
-func (d *memoryDir) setTimes(name string, mtime, atime uint64) error {
+func (d *memoryDir) SetTimes(name string, mtime, atime uint64) error {
 	n, err := d.get(name)
 	if err == nil {
 		err = d.m.change("set times", name)
@@ -379,16 +378,16 @@ func (d *memoryDir) setTimes(name string, mtime, atime uint64) error {
 		return err
 	}
 	if mtime != 0 {
-		n.st.mtime = mtime
+		n.st.Mtime = mtime
 	}
 	if atime != 0 {
-		n.st.atime = atime
+		n.st.Atime = atime
 	}
-	n.st.ctime = d.m.now()
+	n.st.Ctime = d.m.now()
 	return nil
 }
 
-func (d *memoryDir) sync() error {
+func (d *memoryDir) Sync() error {
 	if err := d.m.change("sync", "."); err != nil {
 		return err
 	}
@@ -396,7 +395,7 @@ func (d *memoryDir) sync() error {
 	return nil
 }
 
-func (d *memoryDir) syncAll() error {
+func (d *memoryDir) SyncAll() error {
 	if err := d.m.change("sync all", "."); err != nil {
 		return err
 	}
@@ -404,105 +403,6 @@ func (d *memoryDir) syncAll() error {
 	return nil
 }
 
-func (d *memoryDir) handle() (*os.File, error) { return os.Open(os.DevNull) }
+func (d *memoryDir) Handle() (*os.File, error) { return os.Open(os.DevNull) }
 
-func (d *memoryDir) close() error { return nil }
-
-type memoryFile struct {
-	m    *memory
-	n    *inode
-	name string
-	held bool
-}
-
-func (f *memoryFile) ReadAt(p []byte, off int64) (int, error) {
-	if off >= int64(len(f.n.data)) {
-		return 0, io.EOF
-	}
-	n := copy(p, f.n.data[off:])
-	if n < len(p) {
-		return n, io.EOF
-	}
-	return n, nil
-}
-
-func (f *memoryFile) changed() {
-	f.n.st.size = uint64(len(f.n.data))
-	t := f.m.now()
-	f.n.st.mtime, f.n.st.ctime = t, t
-}
-
-func (f *memoryFile) WriteAt(p []byte, off int64) (int, error) {
-	if err := f.m.change("write", f.name); err != nil {
-		return 0, err
-	}
-	if end := int(off) + len(p); end > len(f.n.data) {
-		f.n.data = resize(f.n.data, end)
-	}
-	copy(f.n.data[off:], p)
-	f.changed()
-	return len(p), nil
-}
-
-func (f *memoryFile) truncate(size uint64) error {
-	if err := f.m.change("truncate", f.name); err != nil {
-		return err
-	}
-	if size > 1<<24 {
-		return &fs.PathError{Op: "truncate", Path: f.name, Err: syscall.EFBIG}
-	}
-	f.n.data = resize(f.n.data, int(size))
-	f.changed()
-	return nil
-}
-
-func (f *memoryFile) punch(off, n uint64) error {
-	if err := f.m.change("punch", f.name); err != nil {
-		return err
-	}
-	copy(f.n.data[off:off+n], bytes.Repeat([]byte{0}, int(n)))
-	f.changed()
-	return nil
-}
-
-func (f *memoryFile) chmod(mode uint32) error {
-	if err := f.m.change("chmod", f.name); err != nil {
-		return err
-	}
-	f.n.st.mode = mode
-	return nil
-}
-
-func (f *memoryFile) stat() (stat, error) { return f.n.st, nil }
-
-func (f *memoryFile) sync() error {
-	if err := f.m.change("sync", f.name); err != nil {
-		return err
-	}
-	f.n.sync()
-	return nil
-}
-
-func (f *memoryFile) lock() error {
-	if f.n.locked {
-		return errInUse
-	}
-	f.n.locked, f.held = true, true
-	return nil
-}
-
-func (f *memoryFile) Close() error {
-	if f.held {
-		f.n.locked = false
-	}
-	return nil
-}
-
-// handle: what needs one is tested on a real file system.
-func (f *memoryFile) handle() *os.File {
-	g, err := os.Open(os.DevNull)
-	if err != nil {
-		panic(err)
-	}
-	return g
-}
+func (d *memoryDir) Close() error { return nil }

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/clonecloud/clonecloud/internal/reconcile/disk"
+	"github.com/clonecloud/clonecloud/internal/reconcile/plan"
 	"github.com/clonecloud/clonecloud/internal/tree"
 	"pgregory.net/rapid"
 )
@@ -41,11 +43,11 @@ func (m *image) Content(_ context.Context, ino uint64) ([]tree.Chunk, error) {
 }
 
 // linkOf reads a link; folders have no need of it themselves.
-type linkOf func(d folder, name string) string
+type linkOf func(d disk.Folder, name string) string
 
-func pin(t tester, top folder, readlink linkOf) *image {
+func pin(t tester, top disk.Folder, readlink linkOf) *image {
 	m := &image{map[string]tree.Entry{}, map[uint64][]byte{}, map[string][]tree.Entry{}, map[uint64][]tree.Chunk{}}
-	st, err := top.stat()
+	st, err := top.Stat()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,45 +56,45 @@ func pin(t tester, top folder, readlink linkOf) *image {
 	return m
 }
 
-func entryOf(name string, st *stat) tree.Entry {
+func entryOf(name string, st *disk.Stat) tree.Entry {
 	return tree.Entry{
-		Name: name, Kind: st.kind, Flags: tree.Readable | tree.Writable | tree.Searchable, Mode: st.mode, Ino: st.ino, Nlink: uint32(st.nlink),
-		Size: st.size, Mtime: st.mtime, Ctime: st.ctime,
+		Name: name, Kind: st.Kind, Flags: tree.Readable | tree.Writable | tree.Searchable, Mode: st.Mode, Ino: st.Ino, Nlink: uint32(st.Nlink),
+		Size: st.Size, Mtime: st.Mtime, Ctime: st.Ctime,
 	}
 }
 
-func (m *image) walk(t tester, d folder, path string, readlink linkOf) {
-	names, err := d.names()
+func (m *image) walk(t tester, d disk.Folder, path string, readlink linkOf) {
+	names, err := d.Names()
 	if err != nil {
 		t.Fatal(err)
 	}
 	slices.Sort(names)
 	for _, name := range names {
-		if path == "" && strings.HasPrefix(name, stagingPrefix) {
+		if path == "" && strings.HasPrefix(name, plan.StagingPrefix) {
 			continue
 		}
-		st, err := d.lstat(name)
+		st, err := d.Lstat(name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		e := entryOf(name, &st)
-		p := join(path, name)
-		switch st.kind {
+		p := disk.Join(path, name)
+		switch st.Kind {
 		case tree.KindDir:
-			sub, err := d.enter(name)
+			sub, err := d.Enter(name)
 			if err != nil {
 				t.Fatal(err)
 			}
 			m.walk(t, sub, p, readlink)
-			_ = sub.close()
+			_ = sub.Close()
 		case tree.KindSymlink:
 			e.Target = readlink(d, name)
 		case tree.KindFile:
-			f, err := d.open(name, false)
+			f, err := d.Open(name, false)
 			if err != nil {
 				t.Fatal(err)
 			}
-			b, err := io.ReadAll(io.NewSectionReader(f, 0, int64(st.size)))
+			b, err := io.ReadAll(io.NewSectionReader(f, 0, int64(st.Size)))
 			if err != nil || f.Close() != nil {
 				t.Fatal(err)
 			}
@@ -172,9 +174,9 @@ func (m *model) reach() map[uint64][]string {
 	visit = func(ino uint64, path string) {
 		for _, name := range slices.Sorted(maps.Keys(m.nodes[ino].names)) {
 			c := m.nodes[ino].names[name]
-			at[c] = append(at[c], join(path, name))
+			at[c] = append(at[c], disk.Join(path, name))
 			if m.nodes[c].kind == tree.KindDir {
-				visit(c, join(path, name))
+				visit(c, disk.Join(path, name))
 			}
 		}
 	}
@@ -194,10 +196,10 @@ func (m *model) step(t *rapid.T) {
 	at := m.reach()
 	var dirs, files, any []uint64
 	for _, ino := range slices.Sorted(maps.Keys(at)) {
-		switch {
-		case m.nodes[ino].kind == tree.KindDir:
+		switch m.nodes[ino].kind {
+		case tree.KindDir:
 			dirs = append(dirs, ino)
-		case m.nodes[ino].kind == tree.KindFile:
+		case tree.KindFile:
 			files = append(files, ino)
 		}
 		if ino != m.root {
@@ -210,7 +212,7 @@ func (m *model) step(t *rapid.T) {
 	pick := func() (uint64, string, uint64) {
 		ino := rapid.SampledFrom(any).Draw(t, "what")
 		path := rapid.SampledFrom(at[ino]).Draw(t, "path")
-		d, n := split(path)
+		d, n := disk.Split(path)
 		for _, x := range dirs {
 			if at[x][0] == d {
 				return x, n, ino
@@ -242,7 +244,7 @@ func (m *model) step(t *rapid.T) {
 			m.nodes[d].names[n] = rapid.SampledFrom(files).Draw(t, "file")
 		}
 	case op == 6 && len(any) > 0:
-		m.nodes[rapid.SampledFrom(any).Draw(t, "what")].mtime = rapid.Uint64Range(1_600_000_000e9, 1_700_000_000e9).Draw(t, "mtime")
+		m.nodes[rapid.SampledFrom(append(any, m.root)).Draw(t, "what")].mtime = rapid.Uint64Range(1_600_000_000e9, 1_700_000_000e9).Draw(t, "mtime")
 	case op == 7 && len(any) > 0:
 		d, n, ino := pick()
 		if len(m.nodes[ino].names) == 0 {
@@ -382,11 +384,14 @@ func dirChange(ino uint64, now, old *node) tree.DirChange {
 	return c
 }
 
-// pieces describes data in blocks of 8 bytes.
+// pieceSize is how many bytes the pieces of a delta have.
+var pieceSize = 8
+
+// pieces describes data in blocks.
 func pieces(data, was []byte, isOld bool, chunks map[tree.ID][]byte) []tree.Piece {
 	var list []tree.Piece
-	for off := 0; off < len(data); off += 8 {
-		b := data[off:min(off+8, len(data))]
+	for off := 0; off < len(data); off += pieceSize {
+		b := data[off:min(off+pieceSize, len(data))]
 		p := tree.Piece{Size: uint64(len(b))}
 		switch {
 		case isOld && off+len(b) <= len(was) && bytes.Equal(b, was[off:off+len(b)]):

@@ -8,12 +8,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
 
+	"github.com/clonecloud/clonecloud/internal/reconcile/disk"
+	"github.com/clonecloud/clonecloud/internal/reconcile/plan"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -24,10 +25,17 @@ const (
 	noteSuffix = ".note"
 )
 
+const (
+	planEnd     = "CCend"
+	maxHeader   = 1 << 16
+	maxMeta     = 4 << 30
+	trailerSize = 8 + 8 + 32 + 5
+)
+
 // Plan is a set of changes, written down durably, that does not count yet. It is for one goroutine.
 type Plan struct {
 	executor
-	f         file
+	f         disk.File
 	foreseen  []Conflict
 	begun     bool // a plan file or a staging folder may be there
 	discarded bool
@@ -46,10 +54,10 @@ func (sys system) prepare(ctx context.Context, cfg Config, d *tree.Delta, data f
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
 	}
-	if cfg.Policy >= numPolicies {
+	if cfg.Policy >= plan.NumPolicies {
 		return nil, fmt.Errorf("no policy %d", cfg.Policy)
 	}
-	s, err := plan(d, cfg.Base, cfg.MaxBytes)
+	s, err := plan.Make(d, cfg.Base, cfg.MaxBytes)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +66,7 @@ func (sys system) prepare(ctx context.Context, cfg Config, d *tree.Delta, data f
 		return nil, fmt.Errorf("plan changes: %w", err)
 	}
 	p := &Plan{executor: executor{
-		header: header{dir: dir, policy: cfg.Policy, date: cfg.Now().Format(time.DateOnly)}, steps: s, progress: newProgress(), log: cfg.Log,
+		Header: plan.Header{Dir: dir, Policy: cfg.Policy, Date: cfg.Now().Format(time.DateOnly)}, Steps: s, Progress: plan.NewProgress(), log: cfg.Log,
 	}}
 	defer func() {
 		if err != nil {
@@ -69,7 +77,7 @@ func (sys system) prepare(ctx context.Context, cfg Config, d *tree.Delta, data f
 		return nil, err
 	}
 	p.knowChunks(ctx, cfg.Base)
-	if p.foreseen, err = p.look(); err != nil {
+	if p.foreseen, err = foresee(p.top, p.Header, p.Steps); err != nil {
 		return nil, err
 	}
 	if len(p.foreseen) > 0 && cfg.Policy == Fail {
@@ -93,15 +101,15 @@ func (p *Plan) openFolders(sys system, state string) (err error) {
 	if p.state, err = sys.open(state); err != nil {
 		return fmt.Errorf("folder for plans: %w", err)
 	}
-	if p.top, err = sys.open(p.dir); err != nil {
+	if p.top, err = sys.open(p.Dir); err != nil {
 		return err
 	}
-	st, err := p.top.stat()
+	st, err := p.top.Stat()
 	if err != nil {
 		return err
 	}
-	p.num = st.ino
-	names, err := p.state.names()
+	p.Num = st.Ino
+	names, err := p.state.Names()
 	if err != nil {
 		return err
 	}
@@ -113,7 +121,7 @@ func (p *Plan) openFolders(sys system, state string) (err error) {
 		if err != nil {
 			return err
 		}
-		if h != nil && h.dir == p.dir && free {
+		if h != nil && h.Dir == p.Dir && free {
 			return fmt.Errorf("%w: plan %s of an earlier run is there", ErrUnfinished, name)
 		}
 	}
@@ -126,34 +134,19 @@ func (p *Plan) knowChunks(ctx context.Context, base Base) {
 	if !ok {
 		return
 	}
-	for i := range p.writes {
-		w := &p.writes[i]
-		e, ok := base.Lookup(w.path)
-		if !w.written || len(w.chunks) > 0 || !ok || e.Flags&tree.Hashed == 0 {
+	for i := range p.Writes {
+		w := &p.Writes[i]
+		e, ok := base.Lookup(w.Path)
+		if !w.Written || len(w.Chunks) > 0 || !ok || e.Flags&tree.Hashed == 0 {
 			continue
 		}
-		if st, err := lstatPath(p.top, w.path); err == nil && w.was.intact(&st) {
+		if st, err := disk.LstatPath(p.top, w.Path); err == nil && w.Was.Intact(&st) {
 			continue
 		}
 		if chunks, err := c.Content(ctx, e.Ino); err == nil {
-			w.chunks = chunks
+			w.Chunks = chunks
 		}
 	}
-}
-
-// look returns the conflicts that there would be now.
-func (p *Plan) look() ([]Conflict, error) {
-	f, err := gather(p.top, p.steps)
-	if err != nil {
-		return nil, err
-	}
-	return foresee(p.steps, f, p.policy, func(i int) (kept bool) {
-		err := p.withPresent(&p.writes[i], func(present file, st *stat) error {
-			kept = keeps(&p.writes[i], present, st)
-			return nil
-		})
-		return kept && err == nil
-	}), nil
 }
 
 // Conflicts are those known when the plan was written.
@@ -165,20 +158,20 @@ func (p *Plan) stageAll(ctx context.Context, data func(id tree.ID) ([]byte, erro
 	_, _ = rand.Read(id[:]) // never fails, as its documentation says
 	p.id = hex.EncodeToString(id[:])
 	p.begun = true
-	f, err := p.state.create(p.id + newSuffix)
+	f, err := p.state.Create(p.id + newSuffix)
 	if err != nil {
 		return fmt.Errorf("write plan: %w", err)
 	}
 	p.f, p.data = f, f
-	head := p.header.append(nil)
+	head := p.Header.Append(nil)
 	if len(head) > maxHeader {
 		return fmt.Errorf("%w: its path is too long", ErrUnfit)
 	}
 	for _, step := range []func() error{
-		f.lock,
+		f.Lock,
 		func() error { _, err := f.WriteAt(head, 0); return err },
-		f.sync,
-		p.state.sync,
+		f.Sync,
+		p.state.Sync,
 	} {
 		if err := step(); err != nil {
 			return fmt.Errorf("write plan: %w", err)
@@ -194,18 +187,18 @@ func (p *Plan) stageAll(ctx context.Context, data func(id tree.ID) ([]byte, erro
 }
 
 func (p *Plan) makeStaging() error {
-	before, err := p.top.stat()
+	before, err := p.top.Stat()
 	if err != nil {
 		return err
 	}
-	name := stagingPrefix + p.id
-	if err := p.top.mkdir(name, 0o700); err != nil {
+	name := plan.StagingPrefix + p.id
+	if err := p.top.Mkdir(name, 0o700); err != nil {
 		return fmt.Errorf("make staging folder: %w", err)
 	}
-	if p.staging, err = p.top.enter(name); err != nil {
+	if p.staging, err = p.top.Enter(name); err != nil {
 		return err
 	}
-	if err := p.top.setTimes(".", before.mtime, 0); err != nil && !isItem(err) {
+	if err := p.top.SetTimes(".", before.Mtime, 0); err != nil && !disk.IsItem(err) {
 		return err
 	}
 	return nil
@@ -213,60 +206,60 @@ func (p *Plan) makeStaging() error {
 
 // stageMade makes the new files.
 func (p *Plan) stageMade(ctx context.Context, data func(id tree.ID) ([]byte, error)) error {
-	bulk := hasSyncAll && len(p.made) > many
-	for i := range p.made {
+	bulk := disk.HasSyncAll && len(p.Made) > many
+	for i := range p.Made {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := p.stageOne(i, bulk, data); err != nil {
-			return fmt.Errorf("new file %d: %w", p.made[i].ino, err)
+			return fmt.Errorf("new file %d: %w", p.Made[i].Ino, err)
 		}
 	}
 	if err := p.tryLimits(); err != nil {
 		return err
 	}
 	if bulk {
-		return p.top.syncAll()
+		return p.top.SyncAll()
 	}
-	if err := p.staging.sync(); err != nil {
+	if err := p.staging.Sync(); err != nil {
 		return err
 	}
-	return p.top.sync()
+	return p.top.Sync()
 }
 
 func (p *Plan) stageOne(i int, bulk bool, data func(id tree.ID) ([]byte, error)) error {
-	m := &p.made[i]
-	name := newName(i)
+	m := &p.Made[i]
+	name := plan.NewName(i)
 	var err error
-	switch m.kind {
+	switch m.Kind {
 	case tree.KindDir:
-		err = p.staging.mkdir(name, 0o777)
+		err = p.staging.Mkdir(name, 0o777)
 	case tree.KindSymlink:
-		err = p.staging.symlink(m.target, name)
+		err = p.staging.Symlink(m.Target, name)
 	default:
 		err = p.stageFile(m, name, bulk, data)
 	}
 	if err != nil {
 		return err
 	}
-	if m.kind == tree.KindSymlink && (m.mtime != 0 || m.atime != 0) {
-		if err := p.staging.setTimes(name, m.mtime, m.atime); err != nil && !isItem(err) {
+	if m.Kind == tree.KindSymlink && (m.Mtime != 0 || m.Atime != 0) {
+		if err := p.staging.SetTimes(name, m.Mtime, m.Atime); err != nil && !disk.IsItem(err) {
 			return err
 		}
 	}
-	st, err := p.staging.lstat(name)
-	m.num = st.ino
+	st, err := p.staging.Lstat(name)
+	m.Num = st.Ino
 	return err
 }
 
-func (p *Plan) stageFile(m *made, name string, bulk bool, data func(id tree.ID) ([]byte, error)) error {
-	f, err := p.staging.create(name)
+func (p *Plan) stageFile(m *plan.Made, name string, bulk bool, data func(id tree.ID) ([]byte, error)) error {
+	f, err := p.staging.Create(name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
 	at := uint64(0)
-	for _, x := range m.pieces {
+	for _, x := range m.Pieces {
 		if x.Chunk != (tree.ID{}) {
 			b, err := chunk(data, x.Chunk, x.Size)
 			if err != nil {
@@ -278,18 +271,18 @@ func (p *Plan) stageFile(m *made, name string, bulk bool, data func(id tree.ID) 
 		}
 		at += x.Size
 	}
-	if err := f.truncate(m.size); err != nil {
+	if err := f.Truncate(m.Size); err != nil {
 		return err
 	}
-	if m.mtime != 0 || m.atime != 0 {
-		if err := p.staging.setTimes(name, m.mtime, m.atime); err != nil && !isItem(err) {
+	if m.Mtime != 0 || m.Atime != 0 {
+		if err := p.staging.SetTimes(name, m.Mtime, m.Atime); err != nil && !disk.IsItem(err) {
 			return err
 		}
 	}
 	if bulk {
 		return nil
 	}
-	return f.sync()
+	return f.Sync()
 }
 
 func chunk(data func(id tree.ID) ([]byte, error), id tree.ID, size uint64) ([]byte, error) {
@@ -298,7 +291,7 @@ func chunk(data func(id tree.ID) ([]byte, error), id tree.ID, size uint64) ([]by
 		return nil, fmt.Errorf("chunk %v: %w", id, err)
 	}
 	if uint64(len(b)) != size || tree.IDOf(b) != id {
-		return nil, invalid("chunk %v is another, or of %d bytes, not %d", id, len(b), size)
+		return nil, plan.Invalid("chunk %v is another, or of %d bytes, not %d", id, len(b), size)
 	}
 	return b, nil
 }
@@ -306,70 +299,70 @@ func chunk(data func(id tree.ID) ([]byte, error), id tree.ID, size uint64) ([]by
 // tryLimits sees, while nothing counts, whether files can be as large as they are to be, and have several names.
 func (p *Plan) tryLimits() error {
 	most := uint64(0)
-	for i := range p.writes {
-		most = max(most, p.writes[i].size)
+	for i := range p.Writes {
+		most = max(most, p.Writes[i].Size)
 	}
 	const small = 1 << 30
-	if most <= small && len(p.links) == 0 {
+	if most <= small && len(p.Links) == 0 {
 		return nil
 	}
 	const name, second = "p", "p2"
-	f, err := p.staging.create(name)
+	f, err := p.staging.Create(name)
 	if err != nil {
 		return err
 	}
-	err = f.truncate(most)
-	if err == nil && len(p.links) > 0 {
-		if err = p.staging.link(name, p.staging, second); err == nil {
-			err = p.staging.remove(second, false)
+	err = f.Truncate(most)
+	if err == nil && len(p.Links) > 0 {
+		if err = p.staging.Link(name, p.staging, second); err == nil {
+			err = p.staging.Remove(second, false)
 		}
 	}
-	if err != nil && isItem(err) {
+	if err != nil && disk.IsItem(err) {
 		err = fmt.Errorf("%w: %w", ErrUnfit, err)
 	}
-	return errors.Join(err, f.Close(), p.staging.remove(name, false))
+	return errors.Join(err, f.Close(), p.staging.Remove(name, false))
 }
 
 // writePlan adds data and steps to the plan's file, and reads the steps back.
 func (p *Plan) writePlan(ctx context.Context, head []byte, data func(id tree.ID) ([]byte, error)) error {
 	at := uint64(len(head))
 	written := map[tree.ID]uint64{}
-	for i := range p.writes {
-		for j := range p.writes[i].pieces {
-			x := &p.writes[i].pieces[j]
-			if x.form != formData {
+	for i := range p.Writes {
+		for j := range p.Writes[i].Pieces {
+			x := &p.Writes[i].Pieces[j]
+			if x.Form != plan.FormData {
 				continue
 			}
-			off, ok := written[x.check]
+			off, ok := written[x.Check]
 			if !ok {
 				if err := ctx.Err(); err != nil {
 					return err
 				}
-				b, err := chunk(data, x.check, x.size)
+				b, err := chunk(data, x.Check, x.Size)
 				if err == nil {
 					_, err = p.f.WriteAt(b, int64(at))
 				}
 				if err != nil {
 					return fmt.Errorf("write plan: %w", err)
 				}
-				off, written[x.check] = at, at
-				at += x.size
+				off, written[x.Check] = at, at
+				at += x.Size
 			}
-			x.off = off
+			x.Off = off
 		}
 	}
-	meta := p.steps.append(nil)
+	meta := p.Steps.Append(nil)
 	if len(meta) > maxMeta {
 		return fmt.Errorf("%w: a plan of %d bytes", ErrUnfit, len(meta))
 	}
-	steps, err := decodeSteps(meta, at)
+	steps, err := plan.DecodeSteps(meta, at)
 	if err != nil {
 		return fmt.Errorf("BUG: plan is not read back: %w", err)
 	}
-	p.steps = steps
+	p.Steps = steps
 	_, err = p.f.WriteAt(appendTrailer(meta, head, at), int64(at))
 	if err == nil {
-		err = p.f.sync()
+		err = p.f.Sync()
 	}
 	if err != nil {
 		return fmt.Errorf("write plan: %w", err)
@@ -392,129 +385,4 @@ func sumOf(head, meta []byte) (sum [sha256.Size]byte) {
 	h.Write(meta)
 	h.Sum(sum[:0])
 	return sum
-}
-
-// Apply makes the plan count and carries it out: all of it, whatever becomes of ctx once it counts. After an
-// ErrUnfinished Recover has to go on; after another error nothing has changed, and the plan can be discarded.
-func (p *Plan) Apply(ctx context.Context) (*Result, error) {
-	if p.discarded || !p.begun {
-		return nil, errors.New("plan of changes has been applied or discarded")
-	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	if p.policy == Fail {
-		now, err := p.look()
-		if err != nil {
-			return nil, fmt.Errorf("change files in %s: %w", p.dir, err)
-		}
-		if len(now) > 0 {
-			return nil, &ConflictError{now}
-		}
-	}
-	if err := p.state.move(p.id+newSuffix, p.state, p.id+planSuffix); err != nil {
-		return nil, fmt.Errorf("make changes of %s count: %w", p.dir, err)
-	}
-	p.discarded = true
-	p.init()
-	err := p.state.sync()
-	if err == nil {
-		err = p.run()
-	}
-	if err != nil {
-		_ = p.res.Close() // nobody gets it
-		return nil, errors.Join(fmt.Errorf("%w: in %s: %w", ErrUnfinished, p.dir, err), p.close())
-	}
-	if err := p.forget(); err != nil {
-		p.log("plan %s of %s is carried out, but stays: %v", p.id, p.dir, err)
-	}
-	if err := p.close(); err != nil {
-		p.log("plan %s of %s: %v", p.id, p.dir, err)
-	}
-	return p.res, nil
-}
-
-// forget removes the plan's files.
-func (x *executor) forget() error {
-	if err := x.state.remove(x.id+planSuffix, false); err != nil {
-		return err
-	}
-	err := x.state.remove(x.id+noteSuffix, false)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
-func (x *executor) close() error {
-	var errs []error
-	if x.notes != nil {
-		errs = append(errs, x.notes.f.Close())
-	}
-	if x.data != nil {
-		errs = append(errs, x.data.Close())
-	}
-	for _, f := range []folder{x.staging, x.top, x.state} {
-		if f != nil {
-			errs = append(errs, f.close())
-		}
-	}
-	x.notes, x.data, x.staging, x.top, x.state = nil, nil, nil, nil, nil
-	return errors.Join(errs...)
-}
-
-// Discard drops a plan that does not count. Of one that was applied nothing is left to drop.
-func (p *Plan) Discard() error {
-	if p.discarded {
-		return nil
-	}
-	p.discarded = true
-	var errs []error
-	if p.begun {
-		errs = append(errs, dropStaging(p.top, p.id))
-		if err := p.state.remove(p.id+newSuffix, false); !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	if err := errors.Join(append(errs, p.close())...); err != nil {
-		return fmt.Errorf("discard plan for %s: %w", p.dir, err)
-	}
-	return nil
-}
-
-// dropStaging removes the staging folder of a plan that does not count. In it are new files only.
-func dropStaging(top folder, id string) error {
-	name := stagingPrefix + id
-	d, err := top.enter(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer d.close()
-	before, err := top.stat()
-	if err != nil {
-		return err
-	}
-	list, err := d.names()
-	if err != nil {
-		return err
-	}
-	for _, n := range list {
-		st, err := d.lstat(n)
-		if err == nil {
-			err = d.remove(n, st.kind == tree.KindDir)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	if err := top.remove(name, true); err != nil {
-		return err
-	}
-	if err := top.setTimes(".", before.mtime, 0); err != nil && !isItem(err) {
-		return err
-	}
-	return top.sync()
 }

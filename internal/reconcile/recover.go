@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/clonecloud/clonecloud/internal/reconcile/disk"
+	"github.com/clonecloud/clonecloud/internal/reconcile/plan"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -37,8 +39,8 @@ func (sys system) recover(ctx context.Context, state, only string, log func(form
 	if err != nil {
 		return nil, fmt.Errorf("folder for plans: %w", err)
 	}
-	defer d.close()
-	names, err := d.names()
+	defer d.Close()
+	names, err := d.Names()
 	if err != nil {
 		return nil, fmt.Errorf("folder for plans: %w", err)
 	}
@@ -71,8 +73,8 @@ func Pending(state string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("folder for plans: %w", err)
 	}
-	defer d.close()
-	names, err := d.names()
+	defer d.Close()
+	names, err := d.Names()
 	if err != nil {
 		return nil, fmt.Errorf("folder for plans: %w", err)
 	}
@@ -86,7 +88,7 @@ func Pending(state string) ([]string, error) {
 			return nil, fmt.Errorf("plan %s: %w", name, err)
 		}
 		if h != nil {
-			dirs = append(dirs, h.dir)
+			dirs = append(dirs, h.Dir)
 		}
 	}
 	slices.Sort(dirs)
@@ -94,8 +96,8 @@ func Pending(state string) ([]string, error) {
 }
 
 // peek reads what directory a plan is for, and tells whether nobody has it in hand. nil: there is none, or none that can be read.
-func peek(state folder, name string) (h *header, free bool, err error) {
-	f, err := state.open(name, true)
+func peek(state disk.Folder, name string) (h *plan.Header, free bool, err error) {
+	f, err := state.Open(name, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
@@ -110,8 +112,8 @@ func peek(state folder, name string) (h *header, free bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
-	switch err := f.lock(); {
-	case errors.Is(err, errInUse):
+	switch err := f.Lock(); {
+	case errors.Is(err, disk.ErrInUse):
 		return h, false, nil
 	case err != nil:
 		return nil, false, err
@@ -119,18 +121,18 @@ func peek(state folder, name string) (h *header, free bool, err error) {
 	return h, true, nil
 }
 
-func readHeader(f file) (*header, int, error) {
+func readHeader(f disk.File) (*plan.Header, int, error) {
 	b := make([]byte, maxHeader)
 	n, err := f.ReadAt(b, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, 0, err
 	}
-	return decodeHeader(b[:n])
+	return plan.DecodeHeader(b[:n])
 }
 
 type recovery struct {
 	sys   system
-	state folder
+	state disk.Folder
 	only  string
 	log   func(format string, args ...any)
 }
@@ -147,7 +149,7 @@ func (r *recovery) one(name string) (*Result, error) {
 	default:
 		return nil, nil
 	}
-	f, err := r.state.open(name, true)
+	f, err := r.state.Open(name, true)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // another has been here
 	}
@@ -155,8 +157,8 @@ func (r *recovery) one(name string) (*Result, error) {
 		return nil, err
 	}
 	defer f.Close()
-	if err := f.lock(); err != nil {
-		if errors.Is(err, errInUse) {
+	if err := f.Lock(); err != nil {
+		if errors.Is(err, disk.ErrInUse) {
 			return nil, nil
 		}
 		return nil, err
@@ -168,10 +170,10 @@ func (r *recovery) one(name string) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	if r.only != "" && h.dir != r.only {
+	if r.only != "" && h.Dir != r.only {
 		return nil, nil
 	}
-	if _, err := r.state.lstat(name); errors.Is(err, fs.ErrNotExist) {
+	if _, err := r.state.Lstat(name); errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // another has finished it before the lock was ours
 	}
 	return r.finish(id, h, n, f)
@@ -179,10 +181,10 @@ func (r *recovery) one(name string) (*Result, error) {
 
 // orphan removes notes whose plan is gone.
 func (r *recovery) orphan(id, name string) error {
-	if _, err := r.state.lstat(id + planSuffix); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := r.state.Lstat(id + planSuffix); !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return gone(r.state.remove(name, false))
+	return gone(r.state.Remove(name, false))
 }
 
 // gone is an error of removing something, unless it is gone.
@@ -194,57 +196,60 @@ func gone(err error) error {
 }
 
 // drop ends a plan that does not count. One whose header is not whole has done nothing else yet.
-func (r *recovery) drop(id, name string, h *header, err error) error {
+func (r *recovery) drop(id, name string, h *plan.Header, err error) error {
 	if err != nil && !errors.Is(err, ErrDamaged) {
 		return err
 	}
 	if err == nil {
-		if r.only != "" && h.dir != r.only {
+		if r.only != "" && h.Dir != r.only {
 			return nil
 		}
-		top, err := r.sys.open(h.dir)
-		if err != nil && !isItem(err) {
+		top, err := r.sys.open(h.Dir)
+		if err != nil && !disk.IsItem(err) {
 			return err
 		}
 		if err == nil {
-			defer top.close()
+			defer top.Close()
 			if err := dropStaging(top, id); err != nil {
 				return fmt.Errorf("drop it: %w", err)
 			}
 		}
-		r.log("changes of %s by a run that was cut off did not count, and are dropped", h.dir)
+		r.log("changes of %s by a run that was cut off did not count, and are dropped", h.Dir)
 	}
-	return gone(r.state.remove(name, false))
+	return gone(r.state.Remove(name, false))
 }
 
 // finish carries out a plan that counts.
-func (r *recovery) finish(id string, h *header, n int, f file) (*Result, error) {
+func (r *recovery) finish(id string, h *plan.Header, n int, f disk.File) (*Result, error) {
 	s, err := readSteps(f, h, n)
 	if err != nil {
-		return nil, fmt.Errorf("%w: what it had taken out of %s stands in %s%s there", err, h.dir, stagingPrefix, id)
+		return nil, fmt.Errorf("%w: what it had taken out of %s stands in %s%s there", err, h.Dir, plan.StagingPrefix, id)
 	}
-	x := &executor{header: *h, steps: s, id: id, state: r.state, data: f, log: r.log, resumed: true}
-	if x.top, err = r.sys.open(h.dir); err != nil {
+	x := &executor{Header: *h, Steps: s, id: id, state: r.state, data: f, log: r.log, resumed: true}
+	if x.top, err = r.sys.open(h.Dir); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnfinished, err)
 	}
 	defer func() {
 		x.state, x.data = nil, nil // they are closed elsewhere
 		_ = x.close()              // nothing is written through the others any more
 	}()
-	st, err := x.top.stat()
-	if err == nil && st.ino != h.num {
-		err = fmt.Errorf("%s is another directory now", h.dir)
+	st, err := x.top.Stat()
+	if err == nil && st.Ino != h.Num {
+		err = fmt.Errorf("%s is another directory now", h.Dir)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnfinished, err)
 	}
 	x.init()
-	x.staging, err = x.top.enter(stagingPrefix + id)
+	x.staging, err = x.top.Enter(plan.StagingPrefix + id)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, x.forget() // all was done but this
+		if err := x.timesOfTop(0); err != nil { // all else was done
+			return nil, fmt.Errorf("%w: in %s: %w", ErrUnfinished, h.Dir, err)
+		}
+		return nil, x.forget()
 	}
 	if err == nil {
-		x.notes, x.progress, err = openNotes(r.state, id+noteSuffix)
+		x.notes, x.Progress, err = openNotes(r.state, id+noteSuffix)
 	}
 	if err == nil {
 		err = x.checkData()
@@ -253,28 +258,28 @@ func (r *recovery) finish(id string, h *header, n int, f file) (*Result, error) 
 		err = x.run()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: in %s: %w", ErrUnfinished, h.dir, err)
+		return nil, fmt.Errorf("%w: in %s: %w", ErrUnfinished, h.Dir, err)
 	}
-	r.log("changes of %s that a run had begun are finished", h.dir)
+	r.log("changes of %s that a run had begun are finished", h.Dir)
 	return x.res, x.forget()
 }
 
 // checkData sees that all data is there, before any of it is used.
 func (x *executor) checkData() error {
-	if x.phase > phaseWrite {
+	if x.Phase > plan.PhaseWrite {
 		return nil
 	}
-	for i := range x.writes {
-		for _, p := range x.writes[i].pieces {
-			if p.form != formData {
+	for i := range x.Writes {
+		for _, p := range x.Writes[i].Pieces {
+			if p.Form != plan.FormData {
 				continue
 			}
-			buf := make([]byte, p.size)
-			if err := readFull(x.data, buf, p.off); err != nil {
+			buf := make([]byte, p.Size)
+			if err := disk.ReadFull(x.data, buf, p.Off); err != nil {
 				return fmt.Errorf("read plan: %w", err)
 			}
-			if tree.IDOf(buf) != p.check {
-				return fmt.Errorf("%w: data of %d bytes at %d", ErrDamaged, p.size, p.off)
+			if tree.IDOf(buf) != p.Check {
+				return fmt.Errorf("%w: data of %d bytes at %d", ErrDamaged, p.Size, p.Off)
 			}
 		}
 	}
@@ -282,17 +287,17 @@ func (x *executor) checkData() error {
 }
 
 // readSteps reads the end of a plan.
-func readSteps(f file, h *header, headSize int) (*steps, error) {
-	st, err := f.stat()
+func readSteps(f disk.File, h *plan.Header, headSize int) (*plan.Steps, error) {
+	st, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	if st.size < uint64(headSize+trailerSize) {
+	if st.Size < uint64(headSize+trailerSize) {
 		return nil, fmt.Errorf("%w: it is cut off", ErrDamaged)
 	}
 	t := make([]byte, trailerSize)
-	end := st.size - trailerSize
-	if err := readFull(f, t, end); err != nil {
+	end := st.Size - trailerSize
+	if err := disk.ReadFull(f, t, end); err != nil {
 		return nil, err
 	}
 	off, n := binary.LittleEndian.Uint64(t), binary.LittleEndian.Uint64(t[8:])
@@ -300,13 +305,13 @@ func readSteps(f file, h *header, headSize int) (*steps, error) {
 		return nil, fmt.Errorf("%w: it is cut off", ErrDamaged)
 	}
 	meta := make([]byte, n)
-	if err := readFull(f, meta, off); err != nil {
+	if err := disk.ReadFull(f, meta, off); err != nil {
 		return nil, err
 	}
-	if sum := sumOf(h.append(nil), meta); string(sum[:]) != string(t[16:48]) {
+	if sum := sumOf(h.Append(nil), meta); string(sum[:]) != string(t[16:48]) {
 		return nil, fmt.Errorf("%w: its checksum is another", ErrDamaged)
 	}
-	return decodeSteps(meta, off)
+	return plan.DecodeSteps(meta, off)
 }
 
 // OpenUnnamed opens a new file of the Delta that has no name: it is gone when nobody has it open any more. flags are those of
@@ -316,7 +321,7 @@ func (r *Result) OpenUnnamed(ino uint64, flags int) (*os.File, error) {
 	if !ok {
 		return nil, fmt.Errorf("new file %d: %w", ino, fs.ErrNotExist)
 	}
-	g, err := reopen(f, flags)
+	g, err := disk.Reopen(f, flags)
 	if err != nil {
 		return nil, fmt.Errorf("new file %d: %w", ino, err)
 	}

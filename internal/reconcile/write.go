@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"strconv"
 
+	"github.com/clonecloud/clonecloud/internal/reconcile/disk"
+	"github.com/clonecloud/clonecloud/internal/reconcile/plan"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -23,15 +25,15 @@ func versionName(sort byte, i int) string { return string(sort) + strconv.Itoa(i
 // writeAll changes contents in place. Before a file is changed a note says so: after a crash its state may be anything between
 // the two.
 func (x *executor) writeAll() error {
-	bulk := hasSyncAll && len(x.writes) > many
-	for lo := 0; lo < len(x.writes); lo += writeBatch {
-		if err := x.writeSome(lo, min(lo+writeBatch, len(x.writes)), bulk); err != nil {
+	bulk := disk.HasSyncAll && len(x.Writes) > many
+	for lo := 0; lo < len(x.Writes); lo += writeBatch {
+		if err := x.writeSome(lo, min(lo+writeBatch, len(x.Writes)), bulk); err != nil {
 			return err
 		}
 	}
 	if bulk {
-		if err := x.top.syncAll(); err != nil {
-			return fmt.Errorf("sync %s: %w", x.dir, err)
+		if err := x.top.SyncAll(); err != nil {
+			return fmt.Errorf("sync %s: %w", x.Dir, err)
 		}
 	}
 	return nil
@@ -41,30 +43,30 @@ func (x *executor) writeSome(lo, hi int, bulk bool) error {
 	var ready []int
 	var begun []byte
 	for i := lo; i < hi; i++ {
-		x.changed[x.writes[i].path] = true
-		if x.done[i] || x.skipped[i] {
+		x.changed[x.Writes[i].Path] = true
+		if x.Done[i] || x.Skipped[i] {
 			continue
 		}
 		ok, err := x.examine(i)
 		if err != nil {
-			return fmt.Errorf("change %q: %w", x.writes[i].path, err)
+			return fmt.Errorf("change %q: %w", x.Writes[i].Path, err)
 		}
 		if !ok {
 			continue
 		}
 		ready = append(ready, i)
-		if !x.begun[i] {
-			begun = appendIndex(begun, i)
+		if !x.Begun[i] {
+			begun = plan.AppendIndex(begun, i)
 		}
 	}
 	if len(begun) > 0 {
-		if err := x.note(noteBegun, begun, true); err != nil {
+		if err := x.note(plan.NoteBegun, begun, true); err != nil {
 			return err
 		}
 	}
 	for _, i := range ready {
 		if err := x.write(i, bulk); err != nil {
-			return fmt.Errorf("change %q: %w", x.writes[i].path, err)
+			return fmt.Errorf("change %q: %w", x.Writes[i].Path, err)
 		}
 	}
 	return nil
@@ -72,12 +74,12 @@ func (x *executor) writeSome(lo, hi int, bulk bool) error {
 
 // examine tells whether a file can be changed where it is. Else what has to be done instead is done.
 func (x *executor) examine(i int) (bool, error) {
-	w := &x.writes[i]
+	w := &x.Writes[i]
 	st, kind, err := x.standing(w)
 	if err != nil {
 		return false, err
 	}
-	if x.begun[i] && kind == KindChanged && (w.was.same(&st) || x.policy == CloneWins && st.kind == tree.KindFile) {
+	if x.Begun[i] && kind == KindChanged && (w.Was.Same(&st) || x.Policy == CloneWins && st.Kind == tree.KindFile) {
 		return true, nil // we have begun to change it ourselves
 	}
 	if kind == "" {
@@ -87,17 +89,17 @@ func (x *executor) examine(i int) (bool, error) {
 }
 
 // standing tells how a file is other than it was.
-func (x *executor) standing(w *write) (st stat, kind string, err error) {
-	err = in(x.top, w.path, func(d folder, name string) (err error) {
-		if st, err = d.lstat(name); err != nil || !w.was.intact(&st) {
+func (x *executor) standing(w *plan.Write) (st disk.Stat, kind string, err error) {
+	err = disk.In(x.top, w.Path, func(d disk.Folder, name string) (err error) {
+		if st, err = d.Lstat(name); err != nil || !w.Was.Intact(&st) {
 			return err
 		}
-		if !w.written {
+		if !w.Written {
 			return nil
 		}
-		f, err := d.open(name, true)
+		f, err := d.Open(name, true)
 		if err != nil {
-			if isItem(err) && !errors.Is(err, fs.ErrNotExist) {
+			if disk.IsItem(err) && !errors.Is(err, fs.ErrNotExist) {
 				kind = KindDenied
 				return nil
 			}
@@ -106,31 +108,31 @@ func (x *executor) standing(w *write) (st stat, kind string, err error) {
 		return f.Close()
 	})
 	switch {
-	case err != nil && isItem(err):
-		return stat{}, KindRemoved, nil
+	case err != nil && disk.IsItem(err):
+		return disk.Stat{}, KindRemoved, nil
 	case err != nil || kind != "":
 		return st, kind, err
-	case !w.was.intact(&st):
+	case !w.Was.Intact(&st):
 		return st, KindChanged, nil
 	}
 	return st, "", nil
 }
 
 // spoiled deals with a file that is not as it was. It may still have to be changed, when the device's version is safe.
-func (x *executor) spoiled(i int, kind string, st *stat) (bool, error) {
-	w := &x.writes[i]
-	c := Conflict{Path: w.final, Kind: kind}
+func (x *executor) spoiled(i int, kind string, st *disk.Stat) (bool, error) {
+	w := &x.Writes[i]
+	c := Conflict{Path: w.Final, Kind: kind}
 	switch {
-	case w.nameless:
+	case w.Nameless:
 		return false, x.skip(i) // it goes, or the device's stays: that is seen to later
-	case x.policy == CloneWins && kind == KindChanged && st.kind == w.was.kind:
-		if w.written {
+	case x.Policy == CloneWins && kind == KindChanged && st.Kind == w.Was.Kind:
+		if w.Written {
 			if err := x.keepDevices(i); err != nil {
 				return false, err
 			}
 		}
 		return true, x.conflict(c)
-	case w.written && x.policy != DeviceWins:
+	case w.Written && x.Policy != DeviceWins:
 		mixed, err := x.assemble(i, kind)
 		if err != nil {
 			return false, err
@@ -144,34 +146,34 @@ func (x *executor) spoiled(i int, kind string, st *stat) (bool, error) {
 }
 
 func (x *executor) skip(i int) error {
-	x.skipped[i] = true
-	return x.note(noteSkipped, appendIndex(nil, i), true)
+	x.Skipped[i] = true
+	return x.note(plan.NoteSkipped, plan.AppendIndex(nil, i), true)
 }
 
 // write changes a file.
 func (x *executor) write(i int, bulk bool) error {
-	w := &x.writes[i]
-	var seen stat
+	w := &x.Writes[i]
+	var seen disk.Stat
 	late := KindRemoved
-	err := in(x.top, w.path, func(d folder, name string) (err error) {
-		if seen, err = d.lstat(name); err != nil {
+	err := disk.In(x.top, w.Path, func(d disk.Folder, name string) (err error) {
+		if seen, err = d.Lstat(name); err != nil {
 			return err
 		}
-		if !w.written {
+		if !w.Written {
 			late = ""
 			return x.setTimes(d, name, w, bulk)
 		}
 		late = KindChanged
-		f, err := d.open(name, true)
+		f, err := d.Open(name, true)
 		if err != nil {
 			return err
 		}
 		defer f.Close()
-		now, err := f.stat()
+		now, err := f.Stat()
 		if err != nil {
 			return err
 		}
-		if now.kind != tree.KindFile || now.ino != seen.ino || !x.begun[i] && x.policy != CloneWins && !w.was.intact(&now) {
+		if now.Kind != tree.KindFile || now.Ino != seen.Ino || !x.Begun[i] && x.Policy != CloneWins && !w.Was.Intact(&now) {
 			seen = now
 			return nil
 		}
@@ -179,20 +181,20 @@ func (x *executor) write(i int, bulk bool) error {
 		if err := x.fill(f, w); err != nil {
 			return err
 		}
-		if w.mtime != 0 || w.atime != 0 {
-			if err := d.setTimes(name, w.mtime, w.atime); err != nil && !isItem(err) {
+		if w.Mtime != 0 || w.Atime != 0 {
+			if err := d.SetTimes(name, w.Mtime, w.Atime); err != nil && !disk.IsItem(err) {
 				return err
 			}
 		}
 		if bulk {
 			return nil
 		}
-		if err := f.sync(); err != nil {
+		if err := f.Sync(); err != nil {
 			return err
 		}
-		return x.note(noteDone, appendIndex(nil, i), false)
+		return x.note(plan.NoteDone, plan.AppendIndex(nil, i), false)
 	})
-	if late == "" || err != nil && !isItem(err) {
+	if late == "" || err != nil && !disk.IsItem(err) {
 		return err
 	}
 	again, err := x.spoiled(i, late, &seen)
@@ -203,76 +205,79 @@ func (x *executor) write(i int, bulk bool) error {
 }
 
 // setTimes is a write of times alone. They are set again after a crash: no note says that it is done.
-func (x *executor) setTimes(d folder, name string, w *write, bulk bool) error {
-	err := d.setTimes(name, w.mtime, w.atime)
-	if err != nil || bulk || w.was.kind != tree.KindFile {
-		if err != nil && isItem(err) {
+func (x *executor) setTimes(d disk.Folder, name string, w *plan.Write, bulk bool) error {
+	err := d.SetTimes(name, w.Mtime, w.Atime)
+	if err != nil || bulk || w.Was.Kind != tree.KindFile {
+		if err != nil && disk.IsItem(err) {
 			return nil
 		}
 		return err
 	}
-	f, err := d.open(name, false)
+	f, err := d.Open(name, false)
 	if err != nil {
-		if isItem(err) {
+		if disk.IsItem(err) {
 			return nil // what may not be read cannot be synced
 		}
 		return err
 	}
 	defer f.Close()
-	return f.sync()
+	return f.Sync()
 }
 
 // fill makes a file's bytes what they are to be, whatever of that was done before.
-func (x *executor) fill(f file, w *write) error {
-	st, err := f.stat()
+func (x *executor) fill(f disk.File, w *plan.Write) error {
+	if x.dry {
+		return nil
+	}
+	st, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	tail := uint64(0) // behind it there are zeros only
 	at := uint64(0)
-	for _, p := range w.pieces {
-		if at += p.size; p.form != formHole {
+	for _, p := range w.Pieces {
+		if at += p.Size; p.Form != plan.FormHole {
 			tail = at
 		}
 	}
-	if st.size > tail {
-		if err := f.truncate(tail); err != nil {
+	if st.Size > tail {
+		if err := f.Truncate(tail); err != nil {
 			return err
 		}
-		st.size = tail
+		st.Size = tail
 	}
 	at = 0
-	for _, p := range w.pieces {
+	for _, p := range w.Pieces {
 		switch {
-		case p.form == formHole && at < st.size:
-			err = zero(f, at, min(p.size, st.size-at))
-		case p.form == formData:
+		case p.Form == plan.FormHole && at < st.Size:
+			err = zero(f, at, min(p.Size, st.Size-at))
+		case p.Form == plan.FormData:
 			err = x.copyData(f, at, p)
 		}
 		if err != nil {
 			return err
 		}
-		at += p.size
+		at += p.Size
 	}
-	return f.truncate(w.size)
+	return f.Truncate(w.Size)
 }
 
 // copyData writes a piece from the plan.
-func (x *executor) copyData(f file, at uint64, p piece) error {
-	buf := make([]byte, p.size)
-	if err := readFull(x.data, buf, p.off); err != nil {
+func (x *executor) copyData(f disk.File, at uint64, p plan.Piece) error {
+	buf := make([]byte, p.Size)
+	if err := disk.ReadFull(x.data, buf, p.Off); err != nil {
 		return fmt.Errorf("read plan: %w", err)
 	}
-	if x.resumed && tree.IDOf(buf) != p.check {
-		return fmt.Errorf("%w: data of %d bytes at %d", ErrDamaged, p.size, p.off)
+	if x.resumed && tree.IDOf(buf) != p.Check {
+		return fmt.Errorf("%w: data of %d bytes at %d", ErrDamaged, p.Size, p.Off)
 	}
 	_, err := f.WriteAt(buf, int64(at))
 	return err
 }
 
 // zero makes a range of zeros.
-func zero(f file, off, n uint64) error {
-	err := f.punch(off, n)
+func zero(f disk.File, off, n uint64) error {
+	err := f.Punch(off, n)
 	if err == nil || !errors.Is(err, errors.ErrUnsupported) {
 		return err
 	}
@@ -288,76 +293,78 @@ func zero(f file, off, n uint64) error {
 }
 
 // stage makes a whole file in the staging folder, durably, unless it is there.
-func (x *executor) stage(sort byte, i int, mode uint32, mtime uint64, fill func(file) error) error {
+func (x *executor) stage(sort byte, i int, mode uint32, mtime uint64, fill func(disk.File) error) error {
 	name, half := versionName(sort, i), versionName('p', i)
-	if _, err := x.staging.lstat(name); err == nil {
+	if _, err := x.staging.Lstat(name); err == nil {
 		return nil
 	}
-	if err := x.staging.remove(half, false); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := x.staging.Remove(half, false); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	f, err := x.staging.create(half)
+	f, err := x.staging.Create(half)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := fill(f); err != nil {
-		return err
-	}
-	if err := f.chmod(mode); err != nil && !isItem(err) {
-		return err
-	}
-	if mtime != 0 {
-		if err := x.staging.setTimes(half, mtime, 0); err != nil && !isItem(err) {
+	if !x.dry {
+		if err := fill(f); err != nil {
 			return err
 		}
 	}
-	if err := f.sync(); err != nil {
+	if err := f.Chmod(mode); err != nil && !disk.IsItem(err) {
 		return err
 	}
-	if err := x.staging.move(half, x.staging, name); err != nil {
+	if mtime != 0 {
+		if err := x.staging.SetTimes(half, mtime, 0); err != nil && !disk.IsItem(err) {
+			return err
+		}
+	}
+	if err := f.Sync(); err != nil {
 		return err
 	}
-	return x.staging.sync()
+	if err := x.staging.Move(half, x.staging, name); err != nil {
+		return err
+	}
+	return x.staging.Sync()
 }
 
 // keepDevices copies the device's version.
 func (x *executor) keepDevices(i int) error {
-	return x.withPresent(&x.writes[i], func(present file, st *stat) error {
+	return x.withPresent(&x.Writes[i], func(present disk.File, st *disk.Stat) error {
 		if present == nil {
 			return nil // it went away: then nothing of it is overwritten
 		}
-		return x.stage('d', i, st.mode, st.mtime, func(f file) error {
-			if err := copyRange(f, present, 0, st.size); err != nil {
+		return x.stage('d', i, st.Mode, st.Mtime, func(f disk.File) error {
+			if err := copyRange(f, present, 0, st.Size); err != nil {
 				return err
 			}
-			return f.truncate(st.size)
+			return f.Truncate(st.Size)
 		})
 	})
 }
 
 // withPresent opens the file that is where one was that a write was to change. nil: there is none.
-func (x *executor) withPresent(w *write, fn func(present file, st *stat) error) error {
-	var f file
-	var st stat
-	err := in(x.top, w.path, func(d folder, name string) (err error) {
-		if st, err = d.lstat(name); err != nil || st.kind != tree.KindFile {
+func (x *executor) withPresent(w *plan.Write, fn func(present disk.File, st *disk.Stat) error) error {
+	var f disk.File
+	var st disk.Stat
+	err := disk.In(x.top, w.Path, func(d disk.Folder, name string) (err error) {
+		if st, err = d.Lstat(name); err != nil || st.Kind != tree.KindFile {
 			return err
 		}
-		f, err = d.open(name, false)
+		f, err = d.Open(name, false)
 		return err
 	})
-	if err != nil && !isItem(err) {
+	if err != nil && !disk.IsItem(err) {
 		return err
 	}
 	if f == nil {
 		return fn(nil, nil)
 	}
 	defer f.Close()
-	if st, err = f.stat(); err != nil {
+	if st, err = f.Stat(); err != nil {
 		return err
 	}
-	if st.kind != tree.KindFile {
+	if st.Kind != tree.KindFile {
 		return fn(nil, nil)
 	}
 	return fn(f, &st)
@@ -365,40 +372,40 @@ func (x *executor) withPresent(w *write, fn func(present file, st *stat) error) 
 
 // assemble makes the clone's version of a file. It tells whether bytes that were to be kept may be other ones.
 func (x *executor) assemble(i int, kind string) (mixed bool, err error) {
-	w := &x.writes[i]
-	mode, was := w.mode, w.mode
-	err = x.withPresent(w, func(present file, st *stat) error {
+	w := &x.Writes[i]
+	mode, was := w.Mode, w.Mode
+	err = x.withPresent(w, func(present disk.File, st *disk.Stat) error {
 		if present != nil {
-			mode = st.mode & (was | 0o700) // of two answers to who may read it the stricter
+			mode = st.Mode & (was | 0o700) // of two answers to who may read it the stricter
 		}
 		mixed = !keeps(w, present, st)
 		sort := byte('c')
-		if kind == KindRemoved && !mixed && !w.elsewhere {
+		if kind == KindRemoved && !mixed && !w.Elsewhere {
 			sort = 'r'
 		}
-		return x.stage(sort, i, mode, w.mtime, func(f file) error {
+		return x.stage(sort, i, mode, w.Mtime, func(f disk.File) error {
 			at := uint64(0)
-			for _, p := range w.pieces {
+			for _, p := range w.Pieces {
 				var err error
 				switch {
-				case p.form == formData:
+				case p.Form == plan.FormData:
 					err = x.copyData(f, at, p)
-				case p.form == formKept && present != nil && at < st.size:
-					err = copyRange(f, present, at, min(p.size, st.size-at))
+				case p.Form == plan.FormKept && present != nil && at < st.Size:
+					err = copyRange(f, present, at, min(p.Size, st.Size-at))
 				}
 				if err != nil {
 					return err
 				}
-				at += p.size
+				at += p.Size
 			}
-			return f.truncate(w.size)
+			return f.Truncate(w.Size)
 		})
 	})
 	return mixed, err
 }
 
 // copyRange copies bytes to the same place in another file, leaving out zeros. A source that ends early leaves the rest zero.
-func copyRange(to, from file, off, n uint64) error {
+func copyRange(to, from disk.File, off, n uint64) error {
 	buf := make([]byte, min(n, block))
 	zeros := make([]byte, len(buf))
 	for n > 0 {
@@ -421,26 +428,26 @@ func copyRange(to, from file, off, n uint64) error {
 }
 
 // keeps tells whether the bytes that a write keeps are for sure still what they were.
-func keeps(w *write, present file, st *stat) bool {
+func keeps(w *plan.Write, present disk.File, st *disk.Stat) bool {
 	at, chunk, from := uint64(0), 0, uint64(0)
-	for _, p := range w.pieces {
+	for _, p := range w.Pieces {
 		start := at
-		at += p.size
-		if p.form != formKept {
+		at += p.Size
+		if p.Form != plan.FormKept {
 			continue
 		}
 		if present == nil {
 			return false
 		}
-		for chunk < len(w.chunks) && from+w.chunks[chunk].Size <= start {
-			from += w.chunks[chunk].Size
+		for chunk < len(w.Chunks) && from+w.Chunks[chunk].Size <= start {
+			from += w.Chunks[chunk].Size
 			chunk++
 		}
 		for from < at {
-			if chunk == len(w.chunks) || from+w.chunks[chunk].Size > st.size || !holds(present, from, w.chunks[chunk]) {
+			if chunk == len(w.Chunks) || from+w.Chunks[chunk].Size > st.Size || !holds(present, from, w.Chunks[chunk]) {
 				return false
 			}
-			from += w.chunks[chunk].Size
+			from += w.Chunks[chunk].Size
 			chunk++
 		}
 	}
@@ -448,16 +455,16 @@ func keeps(w *write, present file, st *stat) bool {
 }
 
 // holds tells whether a file has a chunk at a place.
-func holds(f file, off uint64, c tree.Chunk) bool {
+func holds(f disk.File, off uint64, c tree.Chunk) bool {
 	if !c.Hole() {
 		buf := make([]byte, min(c.Size, tree.MaxChunk+1))
-		return c.Size <= tree.MaxChunk && readFull(f, buf, off) == nil && tree.IDOf(buf) == c.ID
+		return c.Size <= tree.MaxChunk && disk.ReadFull(f, buf, off) == nil && tree.IDOf(buf) == c.ID
 	}
 	buf := make([]byte, min(c.Size, block))
 	zeros := make([]byte, len(buf))
 	for n := c.Size; n > 0; {
 		part := buf[:min(n, block)]
-		if readFull(f, part, off) != nil || !bytes.Equal(part, zeros[:len(part)]) {
+		if disk.ReadFull(f, part, off) != nil || !bytes.Equal(part, zeros[:len(part)]) {
 			return false
 		}
 		off, n = off+uint64(len(part)), n-uint64(len(part))

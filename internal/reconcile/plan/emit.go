@@ -1,4 +1,4 @@
-package reconcile
+package plan
 
 import (
 	"cmp"
@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/clonecloud/clonecloud/internal/reconcile/disk"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -21,9 +22,9 @@ func (p *planner) emit() error {
 		if !named && f.Kind == tree.KindSymlink {
 			continue // nobody can have it open
 		}
-		nums[f.Ino] = len(p.made)
-		p.made = append(p.made, made{
-			ino: f.Ino, kind: f.Kind, named: named, mtime: f.Mtime, atime: f.Atime, target: f.Target, size: f.Size, pieces: f.Pieces,
+		nums[f.Ino] = len(p.Made)
+		p.Made = append(p.Made, Made{
+			Ino: f.Ino, Kind: f.Kind, Named: named, Mtime: f.Mtime, Atime: f.Atime, Target: f.Target, Size: f.Size, Pieces: f.Pieces,
 		})
 	}
 	given, err := p.givenPaths()
@@ -35,7 +36,7 @@ func (p *planner) emit() error {
 	}
 	staged := p.emitDisplaced(given)
 	for ino, i := range nums {
-		staged[ino] = []string{newName(i)}
+		staged[ino] = []string{NewName(i)}
 	}
 	p.emitPlaces(given, staged, nums)
 	return nil
@@ -51,7 +52,7 @@ func (p *planner) givenPaths() (map[uint64][]string, error) {
 			if err != nil {
 				return nil, err
 			}
-			list[i] = join(dir, n.name)
+			list[i] = disk.Join(dir, n.name)
 			if err := p.room(list[i]); err != nil {
 				return nil, err
 			}
@@ -74,25 +75,25 @@ func (p *planner) emitWrites(given map[uint64][]string) error {
 			continue
 		}
 		o := p.old[f.Ino]
-		w := write{
-			path: o.path, was: stampOf(&o.entry), written: f.Written, mode: o.entry.Mode & 0o777, size: f.Size, pieces: make([]piece, len(f.Pieces)), mtime: f.Mtime, atime: f.Atime,
-			chunks: o.entry.Chunks,
+		w := Write{
+			Path: o.path, Was: stampOf(&o.entry), Written: f.Written, Mode: o.entry.Mode & 0o777, Size: f.Size, Pieces: make([]Piece, len(f.Pieces)), Mtime: f.Mtime, Atime: f.Atime,
+			Chunks: o.entry.Chunks,
 		}
 		for j, x := range f.Pieces {
-			w.pieces[j] = piece{size: x.Size, check: x.Chunk, form: formData}
+			w.Pieces[j] = Piece{Size: x.Size, Check: x.Chunk, Form: FormData}
 			switch {
 			case x.Kept:
-				w.pieces[j].form = formKept
+				w.Pieces[j].Form = FormKept
 			case x.Chunk == tree.ID{}:
-				w.pieces[j].form = formHole
+				w.Pieces[j].Form = FormHole
 			}
 		}
 		var err error
-		if w.final, w.elsewhere, err = p.finalOf(f.Ino, o, given); err != nil {
+		if w.Final, w.Elsewhere, err = p.finalOf(f.Ino, o, given); err != nil {
 			return err
 		}
-		w.nameless = w.final == ""
-		p.writes = append(p.writes, w)
+		w.Nameless = w.Final == ""
+		p.Writes = append(p.Writes, w)
 	}
 	return nil
 }
@@ -100,7 +101,7 @@ func (p *planner) emitWrites(given map[uint64][]string) error {
 // finalOf finds a name that an old file has at the end: its own, if it keeps that. With elsewhere it has one, but all that is
 // known is that the path is near to what it had.
 func (p *planner) finalOf(ino uint64, o *oldFile, given map[uint64][]string) (path string, elsewhere bool, err error) {
-	above, base := split(o.path)
+	above, base := disk.Split(o.path)
 	if slices.ContainsFunc(p.taken[ino], func(n name) bool { return n.path == o.path }) {
 		if names := given[ino]; len(names) > 0 {
 			return names[0], false, nil
@@ -112,13 +113,13 @@ func (p *planner) finalOf(ino uint64, o *oldFile, given map[uint64][]string) (pa
 		if err != nil {
 			dir = "" // it is gone
 		}
-		return join(dir, base), true, nil
+		return disk.Join(dir, base), true, nil
 	}
 	dir, err := p.pathOf(p.byPath[above])
 	if err != nil {
 		return "", false, err
 	}
-	return join(dir, base), false, nil
+	return disk.Join(dir, base), false, nil
 }
 
 func (p *planner) emitTimes(f *tree.FileChange) error {
@@ -129,15 +130,15 @@ func (p *planner) emitTimes(f *tree.FileChange) error {
 	if err != nil {
 		return err
 	}
-	p.times = append(p.times, dirTimes{path, f.Mtime, f.Atime})
+	p.Times = append(p.Times, DirTimes{path, f.Mtime, f.Atime})
 	return nil
 }
 
 // emitDisplaced returns the names in the staging folder that each number will have.
 func (p *planner) emitDisplaced(given map[uint64][]string) map[uint64][]string {
 	writes := map[uint64]int{}
-	for i := range p.writes {
-		writes[p.writes[i].was.ino] = i
+	for i := range p.Writes {
+		writes[p.Writes[i].Was.Ino] = i
 	}
 	for ino, names := range p.taken {
 		w, ok := writes[ino]
@@ -145,20 +146,20 @@ func (p *planner) emitDisplaced(given map[uint64][]string) map[uint64][]string {
 			w = -1
 		}
 		for _, n := range names {
-			d := displacement{path: n.path, was: n.was, sole: len(names) == 1 && w < 0, write: w}
+			d := Displacement{Path: n.path, Was: n.was, Sole: len(names) == 1 && w < 0, Write: w}
 			if len(given[ino]) == 0 {
-				if d.gone = n.was.kind == tree.KindDir || int(n.link) <= len(names); !d.gone {
-					d.takes = uint64(len(names))
+				if d.Gone = n.was.Kind == tree.KindDir || int(n.link) <= len(names); !d.Gone {
+					d.Takes = uint64(len(names))
 				}
 			}
-			p.displaced = append(p.displaced, d)
+			p.Displaced = append(p.Displaced, d)
 		}
 	}
-	slices.SortFunc(p.displaced, func(a, b displacement) int { return cmp.Compare(b.path, a.path) }) // what is inside comes first
+	slices.SortFunc(p.Displaced, func(a, b Displacement) int { return cmp.Compare(b.Path, a.Path) }) // what is inside comes first
 	staged := map[uint64][]string{}
-	for i := range p.displaced {
-		d := &p.displaced[i]
-		staged[d.was.ino] = append(staged[d.was.ino], oldName(i))
+	for i := range p.Displaced {
+		d := &p.Displaced[i]
+		staged[d.Was.Ino] = append(staged[d.Was.Ino], OldName(i))
 	}
 	return staged
 }
@@ -166,7 +167,8 @@ func (p *planner) emitDisplaced(given map[uint64][]string) map[uint64][]string {
 func (p *planner) emitPlaces(given, staged map[uint64][]string, nums map[uint64]int) {
 	for _, ino := range slices.Sorted(maps.Keys(given)) {
 		paths, from := given[ino], staged[ino]
-		kind, num, at := tree.KindFile, ino, -1
+		var kind tree.Kind
+		num, at := ino, -1
 		if f, ok := p.new[ino]; ok {
 			kind, at, num = f.Kind, nums[ino], 0
 		} else {
@@ -178,20 +180,20 @@ func (p *planner) emitPlaces(given, staged map[uint64][]string, nums map[uint64]
 		}
 		for i, path := range paths {
 			if i < len(from) {
-				p.places = append(p.places, placement{path: path, from: from[i], kind: kind, made: at >= 0, ino: ino})
+				p.Places = append(p.Places, Placement{Path: path, From: from[i], Kind: kind, Made: at >= 0, Ino: ino})
 				continue
 			}
-			p.links = append(p.links, link{path: path, to: canonical, num: num, made: at, ino: ino})
+			p.Links = append(p.Links, Link{Path: path, To: canonical, Num: num, Made: at, Ino: ino})
 		}
 	}
-	slices.SortFunc(p.places, func(a, b placement) int {
-		if c := cmp.Compare(isDirFirst(a.kind), isDirFirst(b.kind)); c != 0 {
+	slices.SortFunc(p.Places, func(a, b Placement) int {
+		if c := cmp.Compare(isDirFirst(a.Kind), isDirFirst(b.Kind)); c != 0 {
 			return c
 		}
-		return cmp.Compare(a.path, b.path) // what is above comes first
+		return cmp.Compare(a.Path, b.Path) // what is above comes first
 	})
-	slices.SortFunc(p.links, byPath(func(l *link) string { return l.path }))
-	slices.SortFunc(p.times, func(a, b dirTimes) int { return -strings.Compare(a.path, b.path) })
+	slices.SortFunc(p.Links, byPath(func(l *Link) string { return l.Path }))
+	slices.SortFunc(p.Times, func(a, b DirTimes) int { return -strings.Compare(a.Path, b.Path) })
 }
 
 func isDirFirst(k tree.Kind) int {

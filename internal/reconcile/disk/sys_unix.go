@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package reconcile
+package disk
 
 import (
 	"errors"
@@ -35,8 +35,8 @@ func openAt(at int, name string, flags int, perm uint32) (fd int, err error) {
 	return fd, nil
 }
 
-// openTop opens a directory by its path, which may be a link.
-func openTop(path string) (folder, error) {
+// OpenTop opens a directory by its path, which may be a link.
+func OpenTop(path string) (Folder, error) {
 	fd, err := openAt(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
@@ -44,28 +44,28 @@ func openTop(path string) (folder, error) {
 	return &dir{fd}, nil
 }
 
-func statOf(s *unix.Stat_t) stat {
-	x := stat{
-		mode: uint32(s.Mode) & 0o777, dev: uint64(s.Dev), ino: s.Ino, nlink: uint64(s.Nlink), size: uint64(max(s.Size, 0)),
-		mtime: uint64(max(s.Mtim.Nano(), 0)), atime: uint64(max(s.Atim.Nano(), 0)), ctime: uint64(max(s.Ctim.Nano(), 0)),
+func statOf(s *unix.Stat_t) Stat {
+	x := Stat{
+		Mode: uint32(s.Mode) & 0o777, Dev: uint64(s.Dev), Ino: s.Ino, Nlink: uint64(s.Nlink), Size: uint64(max(s.Size, 0)),
+		Mtime: uint64(max(s.Mtim.Nano(), 0)), Atime: uint64(max(s.Atim.Nano(), 0)), Ctime: uint64(max(s.Ctim.Nano(), 0)),
 	}
 	switch s.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		x.kind = tree.KindFile
+		x.Kind = tree.KindFile
 	case unix.S_IFDIR:
-		x.kind = tree.KindDir
+		x.Kind = tree.KindDir
 	case unix.S_IFLNK:
-		x.kind = tree.KindSymlink
+		x.Kind = tree.KindSymlink
 	default:
-		x.kind = tree.KindOther
+		x.Kind = tree.KindOther
 	}
 	return x
 }
 
-func (d *dir) stat() (stat, error) {
+func (d *dir) Stat() (Stat, error) {
 	var s unix.Stat_t
 	if err := again(func() error { return unix.Fstat(d.fd, &s) }); err != nil {
-		return stat{}, &fs.PathError{Op: "stat", Path: ".", Err: err}
+		return Stat{}, &fs.PathError{Op: "stat", Path: ".", Err: err}
 	}
 	return statOf(&s), nil
 }
@@ -78,17 +78,17 @@ func (d *dir) do(op, name string, fn func() error) error {
 	return nil
 }
 
-func (d *dir) lstat(name string) (stat, error) {
+func (d *dir) Lstat(name string) (Stat, error) {
 	var s unix.Stat_t
 	err := d.do("stat", name, func() error { return unix.Fstatat(d.fd, name, &s, unix.AT_SYMLINK_NOFOLLOW) })
 	if err != nil {
-		return stat{}, err
+		return Stat{}, err
 	}
 	return statOf(&s), nil
 }
 
-func (d *dir) names() ([]string, error) {
-	f, err := d.handle() // whose position is at the beginning
+func (d *dir) Names() ([]string, error) {
+	f, err := d.Handle() // whose position is at the beginning
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +96,7 @@ func (d *dir) names() ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-func (d *dir) handle() (*os.File, error) {
+func (d *dir) Handle() (*os.File, error) {
 	fd, err := openAt(d.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (d *dir) handle() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "."), nil
 }
 
-func (d *dir) enter(name string) (folder, error) {
+func (d *dir) Enter(name string) (Folder, error) {
 	fd, err := openAt(d.fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
@@ -112,7 +112,7 @@ func (d *dir) enter(name string) (folder, error) {
 	return &dir{fd}, nil
 }
 
-func (d *dir) open(name string, write bool) (file, error) {
+func (d *dir) Open(name string, write bool) (File, error) {
 	flags := unix.O_RDONLY
 	if write {
 		flags = unix.O_RDWR
@@ -124,7 +124,7 @@ func (d *dir) open(name string, write bool) (file, error) {
 	return &osFile{os.NewFile(uintptr(fd), name)}, nil
 }
 
-func (d *dir) create(name string) (file, error) {
+func (d *dir) Create(name string) (File, error) {
 	fd, err := openAt(d.fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW, 0o666)
 	if err != nil {
 		return nil, err
@@ -132,20 +132,20 @@ func (d *dir) create(name string) (file, error) {
 	return &osFile{os.NewFile(uintptr(fd), name)}, nil
 }
 
-func (d *dir) mkdir(name string, perm uint32) error {
+func (d *dir) Mkdir(name string, perm uint32) error {
 	return d.do("mkdir", name, func() error { return unix.Mkdirat(d.fd, name, perm) })
 }
 
-func (d *dir) symlink(target, name string) error {
+func (d *dir) Symlink(target, name string) error {
 	return d.do("symlink", name, func() error { return unix.Symlinkat(target, d.fd, name) })
 }
 
-func (d *dir) link(name string, to folder, as string) error {
+func (d *dir) Link(name string, to Folder, as string) error {
 	t := to.(*dir)
 	return d.do("link", as, func() error { return unix.Linkat(d.fd, name, t.fd, as, 0) })
 }
 
-func (d *dir) move(name string, to folder, as string) error {
+func (d *dir) Move(name string, to Folder, as string) error {
 	t := to.(*dir)
 	err := d.do("rename", as, func() error { return renameNew(d.fd, name, t.fd, as) })
 	if err == nil || !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, unix.EINVAL) {
@@ -157,20 +157,20 @@ func (d *dir) move(name string, to folder, as string) error {
 // moveChecked is for file systems that cannot rename without replacing. Of what is no directory it makes another name, which fails if
 // there is one; else it looks first.
 func (d *dir) moveChecked(name string, t *dir, as string) error {
-	st, err := d.lstat(name)
+	st, err := d.Lstat(name)
 	if err != nil {
 		return err
 	}
-	if st.kind != tree.KindDir {
-		err := d.link(name, t, as)
+	if st.Kind != tree.KindDir {
+		err := d.Link(name, t, as)
 		if err == nil {
-			return d.remove(name, false)
+			return d.Remove(name, false)
 		}
 		if errors.Is(err, fs.ErrExist) {
 			return err
 		}
 	}
-	switch _, err := t.lstat(as); {
+	switch _, err := t.Lstat(as); {
 	case err == nil:
 		return &fs.PathError{Op: "rename", Path: as, Err: fs.ErrExist}
 	case !errors.Is(err, fs.ErrNotExist):
@@ -179,7 +179,7 @@ func (d *dir) moveChecked(name string, t *dir, as string) error {
 	return d.do("rename", as, func() error { return unix.Renameat(d.fd, name, t.fd, as) })
 }
 
-func (d *dir) remove(name string, isDir bool) error {
+func (d *dir) Remove(name string, isDir bool) error {
 	flags := 0
 	if isDir {
 		flags = unix.AT_REMOVEDIR
@@ -187,23 +187,23 @@ func (d *dir) remove(name string, isDir bool) error {
 	return d.do("remove", name, func() error { return unix.Unlinkat(d.fd, name, flags) })
 }
 
-func (d *dir) setTimes(name string, mtime, atime uint64) error {
-	old, err := d.lstat(name)
+func (d *dir) SetTimes(name string, mtime, atime uint64) error {
+	old, err := d.Lstat(name)
 	if err != nil {
 		return err
 	}
 	if mtime == 0 {
-		mtime = old.mtime
+		mtime = old.Mtime
 	}
 	if atime == 0 {
-		atime = old.atime
+		atime = old.Atime
 	}
 	const most = 1<<63 - 1
 	ts := []unix.Timespec{unix.NsecToTimespec(int64(min(atime, most))), unix.NsecToTimespec(int64(min(mtime, most)))}
 	return d.do("set times of", name, func() error { return unix.UtimesNanoAt(d.fd, name, ts, unix.AT_SYMLINK_NOFOLLOW) })
 }
 
-func (d *dir) sync() error {
+func (d *dir) Sync() error {
 	err := d.do("sync", ".", func() error { return unix.Fsync(d.fd) })
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
 		return nil // a file system that cannot does so by itself, or not at all
@@ -211,11 +211,11 @@ func (d *dir) sync() error {
 	return err
 }
 
-func (d *dir) close() error { return unix.Close(d.fd) }
+func (d *dir) Close() error { return unix.Close(d.fd) }
 
 type osFile struct{ *os.File }
 
-func (f *osFile) handle() *os.File { return f.File }
+func (f *osFile) Handle() *os.File { return f.File }
 
 // control runs fn on the descriptor.
 func (f *osFile) control(op string, fn func(fd int) error) error {
@@ -231,37 +231,37 @@ func (f *osFile) control(op string, fn func(fd int) error) error {
 	return err
 }
 
-func (f *osFile) stat() (stat, error) {
+func (f *osFile) Stat() (Stat, error) {
 	var s unix.Stat_t
 	if err := f.control("stat", func(fd int) error { return unix.Fstat(fd, &s) }); err != nil {
-		return stat{}, err
+		return Stat{}, err
 	}
 	return statOf(&s), nil
 }
 
-func (f *osFile) truncate(size uint64) error {
+func (f *osFile) Truncate(size uint64) error {
 	if size > 1<<63-1 {
 		return &fs.PathError{Op: "truncate", Path: f.Name(), Err: unix.EFBIG}
 	}
 	return f.File.Truncate(int64(size))
 }
 
-func (f *osFile) chmod(mode uint32) error {
+func (f *osFile) Chmod(mode uint32) error {
 	return f.control("chmod", func(fd int) error { return unix.Fchmod(fd, mode) })
 }
 
-func (f *osFile) sync() error { return f.File.Sync() }
+func (f *osFile) Sync() error { return f.File.Sync() }
 
-func (f *osFile) lock() error {
+func (f *osFile) Lock() error {
 	err := f.control("lock", func(fd int) error { return unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) })
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return errInUse
+		return ErrInUse
 	}
 	return err
 }
 
-// reopen opens a file again that may have no name.
-func reopen(f *os.File, flags int) (*os.File, error) {
+// Reopen opens a file again that may have no name.
+func Reopen(f *os.File, flags int) (*os.File, error) {
 	if g, err := reopenByDescriptor(f, flags); err == nil {
 		return g, nil
 	}
@@ -276,8 +276,8 @@ func reopen(f *os.File, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
-// detach leaves a file open that is about to lose its name.
-func detach(f file) (*os.File, error) { return f.handle(), nil }
+// Detach leaves a file open that is about to lose its name.
+func Detach(f File) (*os.File, error) { return f.Handle(), nil }
 
 func isItemOfSystem(err error) bool {
 	for _, e := range []error{
@@ -291,7 +291,8 @@ func isItemOfSystem(err error) bool {
 	return false
 }
 
-func isNotEmpty(err error) bool { return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) }
+// IsNotEmpty tells whether a directory could not be removed for what is in it.
+func IsNotEmpty(err error) bool { return errors.Is(err, unix.ENOTEMPTY) || errors.Is(err, unix.EEXIST) }
 
-// fits tells whether the system can have a name.
-func fits(string) bool { return true }
+// Fits tells whether the system can have a name.
+func Fits(string) bool { return true }

@@ -1,4 +1,4 @@
-package reconcile
+package disk
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 var errNotDir error = windows.ERROR_DIRECTORY
 
 // identify adds what only an open file tells.
-func identify(f *os.File, st *stat) error {
+func identify(f *os.File, st *Stat) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
@@ -21,14 +21,14 @@ func identify(f *os.File, st *stat) error {
 	if err = errors.Join(err, callErr); err != nil {
 		return err
 	}
-	st.dev, st.nlink = uint64(info.VolumeSerialNumber), uint64(info.NumberOfLinks)
-	st.ino = uint64(info.FileIndexHigh)<<32 | uint64(info.FileIndexLow)
-	st.atime = uint64(max(info.LastAccessTime.Nanoseconds(), 0))
+	st.Dev, st.Nlink = uint64(info.VolumeSerialNumber), uint64(info.NumberOfLinks)
+	st.Ino = uint64(info.FileIndexHigh)<<32 | uint64(info.FileIndexLow)
+	st.Atime = uint64(max(info.LastAccessTime.Nanoseconds(), 0))
 	return nil
 }
 
-// lock takes a byte far behind the end of the file, so that the rest can be read.
-func (f *osFile) lock() error {
+// Lock takes a byte far behind the end of the file, so that the rest can be read.
+func (f *osFile) Lock() error {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
@@ -39,7 +39,7 @@ func (f *osFile) lock() error {
 		callErr = windows.LockFileEx(windows.Handle(h), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, at)
 	})
 	if errors.Is(callErr, windows.ERROR_LOCK_VIOLATION) {
-		return errInUse
+		return ErrInUse
 	}
 	return errors.Join(err, callErr)
 }
@@ -57,4 +57,5 @@ func isItemOfSystem(err error) bool {
 	return false
 }
 
-func isNotEmpty(err error) bool { return errors.Is(err, windows.ERROR_DIR_NOT_EMPTY) }
+// IsNotEmpty tells whether a directory could not be removed for what is in it.
+func IsNotEmpty(err error) bool { return errors.Is(err, windows.ERROR_DIR_NOT_EMPTY) }

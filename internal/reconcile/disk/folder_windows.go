@@ -1,4 +1,4 @@
-package reconcile
+package disk
 
 import (
 	"errors"
@@ -19,7 +19,8 @@ type dir struct {
 	top  bool
 }
 
-func openTop(path string) (folder, error) {
+// OpenTop opens a directory by its path.
+func OpenTop(path string) (Folder, error) {
 	r, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, err
@@ -48,39 +49,39 @@ func kindOfMode(m fs.FileMode) tree.Kind {
 	return tree.KindOther
 }
 
-func (d *dir) stat() (stat, error) { return d.lstat(".") }
+func (d *dir) Stat() (Stat, error) { return d.Lstat(".") }
 
-func (d *dir) lstat(name string) (stat, error) {
+func (d *dir) Lstat(name string) (Stat, error) {
 	fi, err := d.root.Lstat(d.at(name))
 	if err != nil {
-		return stat{}, err
+		return Stat{}, err
 	}
 	st := statOf(fi)
-	if st.kind == tree.KindFile || st.kind == tree.KindDir {
+	if st.Kind == tree.KindFile || st.Kind == tree.KindDir {
 		f, err := d.root.Open(d.at(name))
 		if err != nil {
-			return stat{}, err
+			return Stat{}, err
 		}
 		defer f.Close()
 		if err := identify(f, &st); err != nil {
-			return stat{}, err
+			return Stat{}, err
 		}
 	}
 	return st, nil
 }
 
 // statOf is what is known without opening the file.
-func statOf(fi fs.FileInfo) stat {
+func statOf(fi fs.FileInfo) Stat {
 	m := timeNS(fi.ModTime())
-	st := stat{kind: kindOfMode(fi.Mode()), mode: uint32(fi.Mode().Perm()), nlink: 1, size: uint64(max(fi.Size(), 0)), mtime: m, atime: m, ctime: m}
-	if st.kind != tree.KindFile && st.kind != tree.KindDir {
-		st.ino = m // it cannot be opened as such
+	st := Stat{Kind: kindOfMode(fi.Mode()), Mode: uint32(fi.Mode().Perm()), Nlink: 1, Size: uint64(max(fi.Size(), 0)), Mtime: m, Atime: m, Ctime: m}
+	if st.Kind != tree.KindFile && st.Kind != tree.KindDir {
+		st.Ino = m // it cannot be opened as such
 	}
 	return st
 }
 
-func (d *dir) names() ([]string, error) {
-	f, err := d.handle()
+func (d *dir) Names() ([]string, error) {
+	f, err := d.Handle()
 	if err != nil {
 		return nil, err
 	}
@@ -88,9 +89,9 @@ func (d *dir) names() ([]string, error) {
 	return f.Readdirnames(-1)
 }
 
-func (d *dir) handle() (*os.File, error) { return d.root.Open(d.path) }
+func (d *dir) Handle() (*os.File, error) { return d.root.Open(d.path) }
 
-func (d *dir) enter(name string) (folder, error) {
+func (d *dir) Enter(name string) (Folder, error) {
 	fi, err := d.root.Lstat(d.at(name))
 	if err != nil {
 		return nil, err
@@ -101,7 +102,7 @@ func (d *dir) enter(name string) (folder, error) {
 	return &dir{d.root, d.at(name), false}, nil
 }
 
-func (d *dir) open(name string, write bool) (file, error) {
+func (d *dir) Open(name string, write bool) (File, error) {
 	fi, err := d.root.Lstat(d.at(name))
 	if err != nil {
 		return nil, err
@@ -120,7 +121,7 @@ func (d *dir) open(name string, write bool) (file, error) {
 	return &osFile{f}, nil
 }
 
-func (d *dir) create(name string) (file, error) {
+func (d *dir) Create(name string) (File, error) {
 	f, err := d.root.OpenFile(d.at(name), os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o666)
 	if err != nil {
 		return nil, err
@@ -128,19 +129,19 @@ func (d *dir) create(name string) (file, error) {
 	return &osFile{f}, nil
 }
 
-func (d *dir) mkdir(name string, perm uint32) error {
+func (d *dir) Mkdir(name string, perm uint32) error {
 	return d.root.Mkdir(d.at(name), fs.FileMode(perm))
 }
 
-func (d *dir) symlink(target, name string) error {
+func (d *dir) Symlink(target, name string) error {
 	return d.root.Symlink(filepath.FromSlash(target), d.at(name))
 }
 
-func (d *dir) link(name string, to folder, as string) error {
+func (d *dir) Link(name string, to Folder, as string) error {
 	return d.root.Link(d.at(name), to.(*dir).at(as))
 }
 
-func (d *dir) move(name string, to folder, as string) error {
+func (d *dir) Move(name string, to Folder, as string) error {
 	t := to.(*dir)
 	switch _, err := d.root.Lstat(t.at(as)); {
 	case err == nil:
@@ -151,7 +152,7 @@ func (d *dir) move(name string, to folder, as string) error {
 	return d.root.Rename(d.at(name), t.at(as))
 }
 
-func (d *dir) remove(name string, isDir bool) error {
+func (d *dir) Remove(name string, isDir bool) error {
 	fi, err := d.root.Lstat(d.at(name))
 	if err != nil {
 		return err
@@ -162,7 +163,7 @@ func (d *dir) remove(name string, isDir bool) error {
 	return d.root.Remove(d.at(name))
 }
 
-func (d *dir) setTimes(name string, mtime, atime uint64) error {
+func (d *dir) SetTimes(name string, mtime, atime uint64) error {
 	fi, err := d.root.Lstat(d.at(name))
 	if err != nil {
 		return err
@@ -179,58 +180,58 @@ func (d *dir) setTimes(name string, mtime, atime uint64) error {
 	return d.root.Chtimes(d.at(name), of(atime), of(mtime))
 }
 
-// sync: names are as durable as the system makes them.
-func (d *dir) sync() error { return nil }
+// Sync: names are as durable as the system makes them.
+func (d *dir) Sync() error { return nil }
 
-func (d *dir) syncAll() error { return errors.ErrUnsupported }
+func (d *dir) SyncAll() error { return errors.ErrUnsupported }
 
-func (d *dir) close() error {
+func (d *dir) Close() error {
 	if d.top {
 		return d.root.Close()
 	}
 	return nil
 }
 
-// hasSyncAll tells whether syncAll is there.
-const hasSyncAll = false
+// HasSyncAll tells whether syncAll is there.
+const HasSyncAll = false
 
 type osFile struct{ *os.File }
 
-func (f *osFile) handle() *os.File { return f.File }
+func (f *osFile) Handle() *os.File { return f.File }
 
-func (f *osFile) stat() (stat, error) {
+func (f *osFile) Stat() (Stat, error) {
 	fi, err := f.File.Stat()
 	if err != nil {
-		return stat{}, err
+		return Stat{}, err
 	}
 	st := statOf(fi)
 	return st, identify(f.File, &st)
 }
 
-func (f *osFile) truncate(size uint64) error {
+func (f *osFile) Truncate(size uint64) error {
 	if size > 1<<63-1 {
 		return &fs.PathError{Op: "truncate", Path: f.Name(), Err: fs.ErrInvalid}
 	}
 	return f.File.Truncate(int64(size))
 }
 
-// chmod: who may do what follows from the folder.
-func (f *osFile) chmod(uint32) error { return nil }
+// Chmod: who may do what follows from the folder.
+func (f *osFile) Chmod(uint32) error { return nil }
 
-func (f *osFile) punch(uint64, uint64) error { return errors.ErrUnsupported }
+func (f *osFile) Punch(uint64, uint64) error { return errors.ErrUnsupported }
 
-func (f *osFile) sync() error { return f.File.Sync() }
+func (f *osFile) Sync() error { return f.File.Sync() }
 
-// reopen opens a file again.
-func reopen(f *os.File, flags int) (*os.File, error) { return os.OpenFile(f.Name(), flags, 0) }
+// Reopen opens a file again.
+func Reopen(f *os.File, flags int) (*os.File, error) { return os.OpenFile(f.Name(), flags, 0) }
 
-// detach leaves a copy of a file that is about to be removed: an open file cannot be.
-func detach(f file) (*os.File, error) {
+// Detach leaves a copy of a file that is about to be removed: an open file cannot be.
+func Detach(f File) (*os.File, error) {
 	g, err := os.CreateTemp("", "clonecloud-open-*")
 	if err != nil {
 		return nil, err
 	}
-	if _, err = g.ReadFrom(f.handle()); err == nil {
+	if _, err = g.ReadFrom(f.Handle()); err == nil {
 		_, err = g.Seek(0, 0)
 	}
 	if err != nil {
@@ -239,8 +240,8 @@ func detach(f file) (*os.File, error) {
 	return g, f.Close()
 }
 
-// fits tells whether the system can have a name.
-func fits(name string) bool {
+// Fits tells whether the system can have a name.
+func Fits(name string) bool {
 	return filepath.IsLocal(name) && !strings.ContainsAny(name, "<>:\"|?*\\") && !strings.HasSuffix(name, ".") && !strings.HasSuffix(name, " ") &&
 		strings.IndexFunc(name, func(r rune) bool { return r < 32 }) < 0
 }

@@ -1,133 +1,143 @@
-package reconcile
+// Package plan knows what is to be done to a directory, and how far it is: it checks a tree.Delta against the pinned version and
+// makes steps of it, judges names by what stands there, and encodes all that. It opens no file. Package reconcile says what
+// the steps mean, and has the layout.
+package plan
 
 import (
 	"cmp"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/clonecloud/clonecloud/internal/reconcile/disk"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
-// stamp is a state of a file, to see whether it is still that.
-type stamp struct {
-	kind                    tree.Kind
-	ino, size, mtime, ctime uint64
+// Stamp is a state of a file, to see whether it is still that.
+type Stamp struct {
+	Kind                    tree.Kind
+	Ino, Size, Mtime, Ctime uint64
 }
 
-func stampOf(e *tree.Entry) stamp { return stamp{e.Kind, e.Ino, e.Size, e.Mtime, e.Ctime} }
+func stampOf(e *tree.Entry) Stamp { return Stamp{e.Kind, e.Ino, e.Size, e.Mtime, e.Ctime} }
 
-// same tells whether st is of the same file.
-func (s *stamp) same(st *stat) bool { return st.kind == s.kind && st.ino == s.ino }
+// Same tells whether st is of the same file.
+func (s *Stamp) Same(st *disk.Stat) bool { return st.Kind == s.Kind && st.Ino == s.Ino }
 
 // hasContents tells whether anything would be lost with the file.
-func (s *stamp) hasContents() bool { return s.kind == tree.KindFile || s.kind == tree.KindSymlink }
+func (s *Stamp) hasContents() bool { return s.Kind == tree.KindFile || s.Kind == tree.KindSymlink }
 
-// unchanged looks at what another name leaves as it was.
-func (s *stamp) unchanged(st *stat) bool {
-	return !s.hasContents() || st.size == s.size && st.mtime == s.mtime
+// Unchanged looks at what another name leaves as it was.
+func (s *Stamp) Unchanged(st *disk.Stat) bool {
+	return !s.hasContents() || st.Size == s.Size && st.Mtime == s.Mtime
 }
 
-// intact tells whether st is the file, as it was.
-func (s *stamp) intact(st *stat) bool { return s.same(st) && s.unchanged(st) && st.ctime == s.ctime }
+// Intact tells whether st is the file, as it was.
+func (s *Stamp) Intact(st *disk.Stat) bool {
+	return s.Same(st) && s.Unchanged(st) && st.Ctime == s.Ctime
+}
 
-// steps are what is to be done, in this order: writes; displacements, deepest first; placements, from the top; links;
+// Steps are what is to be done, in this order: writes; displacements, deepest first; placements, from the top; links;
 // removal of what was displaced and has no place; times of directories.
-type steps struct {
-	made      []made // new files, ready in the staging folder under newName
-	writes    []write
-	displaced []displacement
-	places    []placement
-	links     []link
-	times     []dirTimes
+type Steps struct {
+	Made      []Made // new files, ready in the staging folder under NewName
+	Writes    []Write
+	Displaced []Displacement
+	Places    []Placement
+	Links     []Link
+	Times     []DirTimes
 }
 
-// made is a new file.
-type made struct {
-	ino          uint64 // in the delta
-	kind         tree.Kind
-	num          uint64 // the system's number of it
-	named        bool
-	mtime, atime uint64       // here only until it is staged, as what follows
-	target       string       //
-	size         uint64       //
-	pieces       []tree.Piece //
+// Made is a new file.
+type Made struct {
+	Ino          uint64 // in the delta
+	Kind         tree.Kind
+	Num          uint64 // the system's number of it
+	Named        bool
+	Mtime, Atime uint64       // here only until it is staged, as what follows
+	Target       string       //
+	Size         uint64       //
+	Pieces       []tree.Piece //
 }
 
-// write changes contents or times of a file that was there, at the place where it was.
-type write struct {
-	path         string
-	was          stamp
-	final        string // the path that it will have
-	elsewhere    bool   // it will have another, which is not known
-	nameless     bool   // it will have none
-	written      bool
-	mode         uint32 // permission bits that it had
-	size         uint64
-	pieces       []piece
-	mtime, atime uint64
-	chunks       []tree.Chunk // of what was pinned, if known
+// Write changes contents or times of a file that was there, at the place where it was.
+type Write struct {
+	Path         string
+	Was          Stamp
+	Final        string // the path that it will have
+	Elsewhere    bool   // it will have another, which is not known
+	Nameless     bool   // it will have none
+	Written      bool
+	Mode         uint32 // permission bits that it had
+	Size         uint64
+	Pieces       []Piece
+	Mtime, Atime uint64
+	Chunks       []tree.Chunk // of what was pinned, if known
 }
 
-// piece is a run of bytes: kept, a hole, or from off in the plan's file.
-type piece struct {
-	size  uint64
-	form  uint8
-	off   uint64
-	check tree.ID
+// Piece is a run of bytes: kept, a hole, or from off in the plan's file.
+type Piece struct {
+	Size  uint64
+	Form  uint8
+	Off   uint64
+	Check tree.ID
 }
 
 const (
-	formHole = iota
-	formData
-	formKept
+	FormHole = iota
+	FormData
+	FormKept
 	numForms
 )
 
-// displacement takes a name away: what had it goes to the staging folder under oldName.
-type displacement struct {
-	path string
-	was  stamp
-	// gone: the changes leave the file no name that they know of, so that it will be removed.
-	gone bool
-	// takes is, of a file that has other names and gets none, how many are taken away. 0: of others.
-	takes uint64
-	// sole: nothing that comes before changes the file's attributes.
-	sole bool
-	// write is the position of the write that changes the file too, -1: none does.
-	write int
+// Displacement takes a name away: what had it goes to the staging folder under OldName.
+type Displacement struct {
+	Path string
+	Was  Stamp
+	// Gone: the changes leave the file no name that they know of, so that it will be removed.
+	Gone bool
+	// Takes is, of a file that has other names and gets none, how many are taken away. 0: of others.
+	Takes uint64
+	// Sole: nothing that comes before changes the file's attributes.
+	Sole bool
+	// Write is the position of the write that changes the file too, -1: none does.
+	Write int
 }
 
-// placement gives a name to what stands in the staging folder.
-type placement struct {
-	path string
-	from string // name in the staging folder
-	kind tree.Kind
-	made bool // it is new
-	ino  uint64
+// Placement gives a name to what stands in the staging folder.
+type Placement struct {
+	Path string
+	From string // name in the staging folder
+	Kind tree.Kind
+	Made bool // it is new
+	Ino  uint64
 }
 
-// link gives another name to a file that has one.
-type link struct {
-	path string
-	to   string // a path it has
-	num  uint64 // its number: the system's
-	made int    // position of a new file, whose num it is; -1: none
-	ino  uint64
+// Link gives another name to a file that has one.
+type Link struct {
+	Path string
+	To   string // a path it has
+	Num  uint64 // its number: the system's
+	Made int    // position of a new file, whose num it is; -1: none
+	Ino  uint64
 }
 
-// dirTimes sets times of a directory.
-type dirTimes struct {
-	path         string
-	mtime, atime uint64
+// DirTimes sets times of a directory.
+type DirTimes struct {
+	Path         string
+	Mtime, Atime uint64
 }
 
-func newName(i int) string { return "n" + strconv.Itoa(i) }
-func oldName(i int) string { return "o" + strconv.Itoa(i) }
+// NewName is the name of a new file in the staging folder.
+func NewName(i int) string { return "n" + strconv.Itoa(i) }
 
-// stagingPrefix begins names at the top of a directory that are not of its tree.
-const stagingPrefix = ".clonecloud-"
+// OldName is the name there of what was displaced.
+func OldName(i int) string { return "o" + strconv.Itoa(i) }
+
+// StagingPrefix begins names at the top of a directory that are not of its tree.
+const StagingPrefix = ".clonecloud-"
 
 // maxPaths bounds the bytes of all paths of a plan.
 const maxPaths = 256 << 20
@@ -146,7 +156,7 @@ type planner struct {
 	bytes  int               // of paths
 	depth  int
 	maxed  uint64
-	steps
+	Steps
 }
 
 type oldFile struct {
@@ -159,16 +169,17 @@ type name struct {
 	dir  uint64
 	name string
 	path string
-	was  stamp
+	was  Stamp
 	link uint32 // names that its file had
 }
 
-func invalid(format string, args ...any) error {
+// Invalid is an ErrInvalid that says why.
+func Invalid(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrInvalid, fmt.Errorf(format, args...))
 }
 
-// plan checks a delta and makes steps of it.
-func plan(d *tree.Delta, base Base, maxBytes uint64) (*steps, error) {
+// Make checks a delta and makes steps of it.
+func Make(d *tree.Delta, base Base, maxBytes uint64) (*Steps, error) {
 	if err := d.Validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
@@ -181,7 +192,7 @@ func plan(d *tree.Delta, base Base, maxBytes uint64) (*steps, error) {
 			return nil, err
 		}
 	}
-	return &p.steps, nil
+	return &p.Steps, nil
 }
 
 func (p *planner) bases() error {
@@ -197,11 +208,11 @@ func (p *planner) bases() error {
 		e, ok := p.base.Lookup(b.Path)
 		switch {
 		case !ok:
-			return invalid("%q was not there", b.Path)
+			return Invalid("%q was not there", b.Path)
 		case e.Ino != b.Ino:
-			return invalid("%q had number %d, not %d", b.Path, e.Ino, b.Ino)
+			return Invalid("%q had number %d, not %d", b.Path, e.Ino, b.Ino)
 		case e.Flags&tree.Apart != 0:
-			return invalid("%q is apart", b.Path)
+			return Invalid("%q is apart", b.Path)
 		}
 		if err := p.above(b.Path); err != nil {
 			return err
@@ -217,13 +228,13 @@ func (p *planner) bases() error {
 // above makes the directories above a path known.
 func (p *planner) above(path string) error {
 	for path != "" {
-		path, _ = split(path)
+		path, _ = disk.Split(path)
 		if _, ok := p.byPath[path]; ok {
 			return nil
 		}
 		e, ok := p.base.Lookup(path)
 		if !ok || e.Kind != tree.KindDir {
-			return invalid("%q was no directory", path)
+			return Invalid("%q was no directory", path)
 		}
 		if _, ok := p.old[e.Ino]; !ok {
 			p.old[e.Ino] = &oldFile{path, e}
@@ -244,6 +255,10 @@ func (p *planner) files() error {
 			total += x.Size // at most MaxChunk for each of a list in memory
 		}
 		if f.Ino >= tree.FirstNew {
+			// A guest cannot make a link that is not relative.
+			if local := filepath.FromSlash(f.Target); strings.HasPrefix(f.Target, "/") || filepath.IsAbs(local) || filepath.VolumeName(local) != "" {
+				return Invalid("new link to %q", f.Target)
+			}
 			p.new[f.Ino] = f
 			continue
 		}
@@ -261,17 +276,17 @@ func (p *planner) oldFile(f *tree.FileChange) error {
 	o := p.old[f.Ino]
 	switch {
 	case f.Kind != o.entry.Kind:
-		return invalid("%q is of kind %d, not %d", o.path, o.entry.Kind, f.Kind)
+		return Invalid("%q is of kind %d, not %d", o.path, o.entry.Kind, f.Kind)
 	case o.entry.Flags&tree.Shared != 0:
-		return invalid("%q has names elsewhere", o.path)
+		return Invalid("%q has names elsewhere", o.path)
 	case f.Written && o.entry.Flags&tree.Writable == 0:
-		return invalid("%q cannot be written", o.path)
+		return Invalid("%q cannot be written", o.path)
 	}
 	at := uint64(0)
 	for _, x := range f.Pieces {
 		at += x.Size
 		if x.Kept && at > o.entry.Size {
-			return invalid("%q keeps bytes up to %d, but had %d", o.path, at, o.entry.Size)
+			return Invalid("%q keeps bytes up to %d, but had %d", o.path, at, o.entry.Size)
 		}
 	}
 	return nil
@@ -284,7 +299,7 @@ func (p *planner) dirs() error {
 		if o, ok := p.old[d.Ino]; ok {
 			const need = tree.Writable | tree.Searchable
 			if o.entry.Kind != tree.KindDir || o.entry.Flags&need != need {
-				return invalid("names in %q cannot be changed", o.path)
+				return Invalid("names in %q cannot be changed", o.path)
 			}
 			path, isOld = o.path, true
 		}
@@ -298,17 +313,17 @@ func (p *planner) dirs() error {
 }
 
 func (p *planner) nameChange(dir uint64, path string, isOld bool, n tree.NameChange) error {
-	if dir == p.root && strings.HasPrefix(n.Name, stagingPrefix) {
+	if dir == p.root && strings.HasPrefix(n.Name, StagingPrefix) {
 		return fmt.Errorf("%w: name %q is for changes on their way", ErrUnfit, n.Name)
 	}
 	if isOld {
-		at := join(path, n.Name)
+		at := disk.Join(path, n.Name)
 		was, ok := p.base.Lookup(at)
 		switch {
 		case ok && was.Ino == n.Ino:
 			return nil
 		case ok && was.Flags&tree.Apart != 0:
-			return invalid("%q is apart", at)
+			return Invalid("%q is apart", at)
 		case ok:
 			p.taken[was.Ino] = append(p.taken[was.Ino], name{dir, n.Name, at, stampOf(&was), was.Nlink})
 		}
@@ -316,7 +331,7 @@ func (p *planner) nameChange(dir uint64, path string, isOld bool, n tree.NameCha
 	if n.Ino == 0 {
 		return nil
 	}
-	if !fits(n.Name) {
+	if !disk.Fits(n.Name) {
 		return fmt.Errorf("%w: name %q", ErrUnfit, n.Name)
 	}
 	p.given[n.Ino] = append(p.given[n.Ino], name{dir: dir, name: n.Name})
@@ -331,13 +346,13 @@ func (p *planner) checkNames() error {
 			kind = f.Kind
 		} else if o := p.old[ino]; o.entry.Kind != tree.KindDir {
 			if o.entry.Flags&tree.Shared != 0 && len(given) > len(p.taken[ino]) {
-				return invalid("%q, which has names elsewhere, gets another", o.path)
+				return Invalid("%q, which has names elsewhere, gets another", o.path)
 			}
 		} else if kind = tree.KindDir; len(p.taken[ino]) != 1 {
-			return invalid("directory %q gets a second name", o.path)
+			return Invalid("directory %q gets a second name", o.path)
 		}
 		if kind == tree.KindDir && len(given) != 1 {
-			return invalid("directory %d has %d names", ino, len(given))
+			return Invalid("directory %d has %d names", ino, len(given))
 		}
 	}
 	return nil
@@ -346,23 +361,23 @@ func (p *planner) checkNames() error {
 // checkRemoved sees that a directory that is gone has lost all its names.
 func (p *planner) checkRemoved() error {
 	for ino, taken := range p.taken {
-		if taken[0].was.kind != tree.KindDir {
+		if taken[0].was.Kind != tree.KindDir {
 			continue
 		}
 		if len(taken) != 1 {
-			return invalid("directory %q had two names", taken[0].path)
+			return Invalid("directory %q had two names", taken[0].path)
 		}
 		if len(p.given[ino]) > 0 {
 			continue
 		}
 		list, ok := p.base.Entries(taken[0].path)
 		if !ok {
-			return invalid("%q was no directory", taken[0].path)
+			return Invalid("%q was no directory", taken[0].path)
 		}
 		for i := range list {
 			gone := slices.ContainsFunc(p.taken[list[i].Ino], func(n name) bool { return n.dir == ino && n.name == list[i].Name })
 			if !gone {
-				return invalid("directory %q is gone, but still has %q", taken[0].path, list[i].Name)
+				return Invalid("directory %q is gone, but still has %q", taken[0].path, list[i].Name)
 			}
 		}
 	}
@@ -405,7 +420,7 @@ const beingFound = "/"
 func (p *planner) pathOf(ino uint64) (string, error) {
 	if path, ok := p.final[ino]; ok {
 		if path == beingFound {
-			return "", invalid("directory %d is inside itself", ino)
+			return "", Invalid("directory %d is inside itself", ino)
 		}
 		return path, nil
 	}
@@ -425,7 +440,7 @@ func (p *planner) pathOf(ino uint64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := join(above, base)
+	path := disk.Join(above, base)
 	if err := p.room(path); err != nil {
 		return "", err
 	}
@@ -439,9 +454,9 @@ func (p *planner) parentOf(ino uint64) (parent uint64, base string, err error) {
 	}
 	o, ok := p.old[ino]
 	if !ok || len(p.taken[ino]) > 0 {
-		return 0, "", invalid("directory %d has names in it, but none itself", ino)
+		return 0, "", Invalid("directory %d has names in it, but none itself", ino)
 	}
-	above, base := split(o.path)
+	above, base := disk.Split(o.path)
 	return p.byPath[above], base, nil
 }
 

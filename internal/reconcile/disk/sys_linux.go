@@ -1,4 +1,4 @@
-package reconcile
+package disk
 
 import (
 	"os"
@@ -15,14 +15,14 @@ func renameNew(from int, name string, to int, as string) error {
 	return unix.Renameat2(from, name, to, as, unix.RENAME_NOREPLACE)
 }
 
-// hasSyncAll tells whether syncAll is there.
-const hasSyncAll = true
+// HasSyncAll tells whether syncAll is there.
+const HasSyncAll = true
 
-func (d *dir) syncAll() error {
+func (d *dir) SyncAll() error {
 	return d.do("sync", ".", func() error { return unix.Syncfs(d.fd) })
 }
 
-func (f *osFile) punch(off, n uint64) error {
+func (f *osFile) Punch(off, n uint64) error {
 	return f.control("punch a hole in", func(fd int) error {
 		return unix.Fallocate(fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, int64(off), int64(n))
 	})
