@@ -2,9 +2,10 @@ package overlay
 
 import (
 	"fmt"
-	"slices"
 	"sort"
 
+	"github.com/clonecloud/clonecloud/internal/overlay/readahead"
+	"github.com/clonecloud/clonecloud/internal/overlay/written"
 	"github.com/clonecloud/clonecloud/internal/tree"
 	"github.com/clonecloud/clonecloud/internal/vfs"
 )
@@ -12,13 +13,13 @@ import (
 // maxFile is the largest size of a file on ext4 with blocks of 4 KiB.
 const maxFile = 1<<44 - 4096
 
-// content is what a regular file holds: written blocks, where there are none the bytes that were pinned, up to keep, and
+// content is what a regular file holds: what was written, where nothing was the bytes that were pinned, up to keep, and
 // else zeros.
 type content struct {
-	layout *layout // of the pinned bytes; nil: not known yet
-	keep   uint64
-	blocks map[uint64]*block // by offset in blockSize
-	stream stream
+	layout  *layout // of the pinned bytes; nil: not known yet
+	keep    uint64
+	written written.File
+	stream  readahead.Stream
 }
 
 // layout is where the chunks of a file end. It does not change.
@@ -87,9 +88,6 @@ func (f *FS) layoutOf(in *inode) (*layout, error) {
 	return in.file.layout, nil
 }
 
-// span is a run of a file's bytes, from included, to excluded.
-type span struct{ from, to uint64 }
-
 // ReadAt implements vfs.File.
 func (h *fileHandle) ReadAt(p []byte, off uint64) (int, error) {
 	if off > 1<<63-1 {
@@ -112,16 +110,16 @@ func (h *fileHandle) ReadAt(p []byte, off uint64) (int, error) {
 	}
 	p = p[:min(uint64(len(p)), in.size-off)]
 	keep := in.file.keep
-	gaps, err := h.fs.data.read(in.file, p, off)
+	gaps, err := h.fs.data.Read(&in.file.written, p, off)
 	h.fs.mu.Unlock()
 	if err != nil {
-		return 0, err
+		return 0, abort("read what was written", err)
 	}
 	for _, g := range gaps {
-		part := p[g.from-off : g.to-off]
-		if g.from < keep {
-			n := min(g.to, keep) - g.from
-			if err := h.fs.readPinned(in, part[:n], g.from, &h.recent); err != nil {
+		part := p[g.From-off : g.To-off]
+		if g.From < keep {
+			n := min(g.To, keep) - g.From
+			if err := h.fs.readPinned(in, part[:n], g.From, &h.recent); err != nil {
 				return 0, err
 			}
 			part = part[n:]
@@ -205,7 +203,7 @@ func (f *FS) write(in *inode, p []byte, off uint64) (crowded []uint64, err error
 	if err := shared(in); err != nil {
 		return nil, err
 	}
-	if crowded, err = f.data.write(in.file, p, off); err != nil {
+	if crowded, err = f.data.Write(&in.file.written, p, off); err != nil {
 		return nil, abort("write to a replicated file", err)
 	}
 	in.touch(f.now())
@@ -222,7 +220,7 @@ func (f *FS) resize(in *inode, size uint64) error {
 		return err
 	}
 	if size < in.size {
-		f.data.truncate(in.file, size, in.size)
+		f.data.Truncate(&in.file.written, size, in.size)
 		in.file.keep = min(in.file.keep, size)
 	}
 	in.touch(f.now())
@@ -234,48 +232,23 @@ func (f *FS) resize(in *inode, size uint64) error {
 // Preconditions: f.mu is not held.
 func (f *FS) fill(in *inode, crowded []uint64) error {
 	for _, at := range crowded {
-		buf := make([]byte, blockSize)
-		from := at * blockSize
+		buf := make([]byte, written.BlockSize)
+		from := at * written.BlockSize
 		f.mu.Lock()
 		keep := in.file.keep
 		f.mu.Unlock()
 		if from < keep {
 			var near [2]recent
-			if err := f.readPinned(in, buf[:min(keep-from, blockSize)], from, &near); err != nil {
+			if err := f.readPinned(in, buf[:min(keep-from, written.BlockSize)], from, &near); err != nil {
 				return err
 			}
 		}
 		f.mu.Lock()
-		err := f.data.fill(in.file, at, buf, in.file.keep, in.size)
+		err := f.data.Fill(&in.file.written, at, buf, in.file.keep, in.size)
 		f.mu.Unlock()
 		if err != nil {
 			return abort("write to a replicated file", err)
 		}
 	}
 	return nil
-}
-
-// written returns the runs of bytes that were written, in order. Preconditions: f.mu is held.
-func (c *content) written() []span {
-	var list []span
-	for _, at := range c.sorted() {
-		for _, r := range c.blocks[at].ranges {
-			from, to := at*blockSize+uint64(r.from), at*blockSize+uint64(r.to)
-			if n := len(list); n > 0 && list[n-1].to == from {
-				list[n-1].to = to
-				continue
-			}
-			list = append(list, span{from, to})
-		}
-	}
-	return list
-}
-
-func (c *content) sorted() []uint64 {
-	list := make([]uint64, 0, len(c.blocks))
-	for at := range c.blocks {
-		list = append(list, at)
-	}
-	slices.Sort(list)
-	return list
 }

@@ -3,6 +3,7 @@ package overlay
 import (
 	"math"
 
+	"github.com/clonecloud/clonecloud/internal/overlay/names"
 	"github.com/clonecloud/clonecloud/internal/tree"
 	"github.com/clonecloud/clonecloud/internal/vfs"
 )
@@ -255,7 +256,7 @@ func (h *dirHandle) SetTimes(t vfs.Times) error { return h.SetTimesPath(".", tru
 
 // StatPath implements vfs.Dir.
 func (h *dirHandle) StatPath(path string, follow bool) (vfs.Stat, error) {
-	n, err := parse(path)
+	n, err := names.Parse(path)
 	if err != nil {
 		return vfs.Stat{}, err
 	}

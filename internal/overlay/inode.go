@@ -166,7 +166,7 @@ func (f *FS) settle(in *inode) {
 			return // the names that it had are told in the delta
 		}
 		if in.file != nil {
-			f.data.drop(in.file)
+			f.data.Drop(&in.file.written)
 		}
 		delete(f.inodes, in.ino)
 	case in.dirty || in.kind == tree.KindDir:

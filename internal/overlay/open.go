@@ -3,17 +3,18 @@ package overlay
 import (
 	"fmt"
 
+	"github.com/clonecloud/clonecloud/internal/overlay/names"
 	"github.com/clonecloud/clonecloud/internal/tree"
 	"github.com/clonecloud/clonecloud/internal/vfs"
 )
 
 // Open implements vfs.Dir.
 func (h *dirHandle) Open(path string, flags vfs.OpenFlags) (vfs.File, error) {
-	n, err := parse(path)
+	n, err := names.Parse(path)
 	if err != nil {
 		return nil, err
 	}
-	if n.slash {
+	if n.Slash {
 		if flags&vfs.OpenCreate != 0 {
 			return nil, vfs.EISDIR
 		}
@@ -26,7 +27,7 @@ func (h *dirHandle) Open(path string, flags vfs.OpenFlags) (vfs.File, error) {
 		return nil, err
 	}
 	defer h.fs.mu.Unlock()
-	if flags&vfs.OpenFollow == 0 && !n.dot {
+	if flags&vfs.OpenFollow == 0 && !n.Dot {
 		if err := h.fs.noLink(h.in, n, flags); err != nil {
 			return nil, err
 		}
@@ -35,9 +36,9 @@ func (h *dirHandle) Open(path string, flags vfs.OpenFlags) (vfs.File, error) {
 }
 
 // noLink refuses a symbolic link. Preconditions: f.mu is held.
-func (f *FS) noLink(start *inode, n name, flags vfs.OpenFlags) error {
+func (f *FS) noLink(start *inode, n names.Name, flags vfs.OpenFlags) error {
 	create := flags&vfs.OpenCreate != 0
-	st, err := f.statAt(start, n.path, false)
+	st, err := f.statAt(start, n.Path, false)
 	switch {
 	case err != nil:
 		if create && vfs.ErrnoOf(err) == vfs.ENOENT {
@@ -55,8 +56,8 @@ func (f *FS) noLink(start *inode, n name, flags vfs.OpenFlags) error {
 }
 
 // open follows links and opens what it comes to. Preconditions: f.mu is held.
-func (f *FS) open(start *inode, n name, flags vfs.OpenFlags) (file vfs.File, err error) {
-	err = f.walk(start, n.path, func(dir *inode, name string) error {
+func (f *FS) open(start *inode, n names.Name, flags vfs.OpenFlags) (file vfs.File, err error) {
+	err = f.walk(start, n.Path, func(dir *inode, name string) error {
 		file, err = f.openAt(dir, name, flags)
 		return err
 	})

@@ -1,7 +1,7 @@
 // Package overlay is a vfs.FS that shows a pinned tree of package tree and keeps what is changed beside it: a read-only
 // view with a copy-on-write layer. It behaves as a host directory on Linux does, so that a guest cannot tell where its
 // files are. What the view lacks (nodes of directories, lists, chunks) it asks of a Source when it is needed, and shortly
-// before (see readahead.go).
+// before (package readahead).
 //
 // Two of them over equal trees, on which the same is done, give equal results: numbers, times and order are not left to
 // chance. What was done comes out as a tree.Delta.
@@ -16,6 +16,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/clonecloud/clonecloud/internal/overlay/readahead"
+	"github.com/clonecloud/clonecloud/internal/overlay/written"
 	"github.com/clonecloud/clonecloud/internal/tree"
 	"github.com/clonecloud/clonecloud/internal/vfs"
 )
@@ -25,7 +27,7 @@ var (
 	// names outside it, or decide what depends on who owns a file.
 	ErrNeedsDevice = errors.New("this needs the device")
 	// ErrLimit marks that more was written than Config.Limit.
-	ErrLimit = errors.New("too much was written to replicated files")
+	ErrLimit = written.ErrLimit
 	// ErrMalformed marks a pinned tree, or a part of it, that cannot be.
 	ErrMalformed = errors.New("malformed pinned tree")
 )
@@ -44,19 +46,8 @@ type Source interface {
 	Ahead(ctx context.Context, wants []Want)
 }
 
-// Want is what is probably needed soon: one of three things.
-type Want struct {
-	// Ino is the file, or the directory.
-	Ino uint64
-	// Node, if not zero, is a node of the directory, or the list of the chunks of the file.
-	Node tree.ID
-	// Content asks for the list of chunks of a file that was not hashed yet, and about the first Bytes of its contents.
-	Content bool
-	Bytes   uint64
-	// Chunk, in all other cases, is a chunk of the file, at Off.
-	Off   uint64
-	Chunk tree.Chunk
-}
+// Want is what is probably needed soon.
+type Want = readahead.Want
 
 // Config says what a view is of. Root, Source and Now must be set.
 type Config struct {
@@ -88,7 +79,7 @@ type FS struct {
 	dirs    map[*inode]bool   // directories whose names changed; guarded by mu
 	idle    []*inode          // files that nobody has open, oldest first; guarded by mu
 	nodes   nodeCache         // guarded by mu
-	data    store             // guarded by mu
+	data    *written.Store    // guarded by mu
 	closed  bool              // guarded by mu
 	ahead   *prefetcher
 }
@@ -103,7 +94,7 @@ func New(ctx context.Context, cfg Config) *FS {
 	}
 	f := &FS{cfg: cfg, inodes: map[uint64]*inode{}, last: tree.FirstNew - 1, dirs: map[*inode]bool{}}
 	f.ctx, f.cancel = context.WithCancel(ctx)
-	f.data = store{folder: cfg.Spool, memory: cfg.Memory, limit: cfg.Limit}
+	f.data = written.New(cfg.Spool, cfg.Memory, cfg.Limit)
 	f.root = f.pinned(nil, "", &cfg.Root)
 	f.ahead = newPrefetcher(f)
 	return f
@@ -186,7 +177,7 @@ func (f *FS) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
-	return f.data.close()
+	return f.data.Close()
 }
 
 func isAbort(err error) bool {

@@ -2,13 +2,10 @@ package overlay
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/clonecloud/clonecloud/internal/tree"
@@ -163,6 +160,11 @@ func TestWhatNeedsNoDevice(t *testing.T) {
 			t.Errorf("make %s: got %v, want %v", path, err, want)
 		}
 	}
+	// Moving a directory changes its "..".
+	if err := d.Rename("locked", d, "d/locked"); !errors.Is(err, vfs.EACCES) {
+		t.Errorf("move locked: got %v", err)
+	}
+	check(t, d.Rename("locked", d, "l2"))
 	if _, err := d.Open("closed", rw); !errors.Is(err, vfs.EACCES) {
 		t.Errorf("open closed to write: got %v", err)
 	}
@@ -395,79 +397,5 @@ func TestOpenByNumber(t *testing.T) {
 		if _, err := f.Open(ino, path, rw); !isAbort(err) {
 			t.Errorf("open %q as %d: got %v", path, ino, err)
 		}
-	}
-}
-
-func TestCloseEnds(t *testing.T) {
-	f := view(t, sample(t), func(c *Config) { c.Memory = 1 })
-	d := root(t, f)
-	file := open(t, d, "n", fresh)
-	write(t, file, data(200<<10, 1), 0)
-	check(t, f.Close())
-	if _, err := file.WriteAt([]byte("x"), 0); !errors.Is(err, vfs.EBADF) {
-		t.Errorf("write: got %v", err)
-	}
-	if err := d.Mkdir("m"); !errors.Is(err, vfs.EBADF) {
-		t.Errorf("make: got %v", err)
-	}
-	if err := errors.Join(file.Close(), d.Close()); err != nil {
-		t.Errorf("close: %v", err)
-	}
-	if err := file.Close(); !errors.Is(err, vfs.EBADF) {
-		t.Errorf("close again: got %v", err)
-	}
-	left, err := os.ReadDir(f.cfg.Spool)
-	if err != nil || len(left) > 0 {
-		t.Errorf("left in the spool: %v, %v", left, err)
-	}
-	if _, _, err := f.Changes(context.Background(), nil); err == nil {
-		t.Error("a view that is closed tells changes")
-	}
-}
-
-// TestManyAtOnce has many goroutines use one view, each with handles of its own.
-func TestManyAtOnce(t *testing.T) {
-	m := sample(t)
-	f := view(t, m, func(c *Config) { c.Memory = 100 << 10 })
-	var wg sync.WaitGroup
-	for i := range 8 {
-		wg.Go(func() {
-			d := root(t, f)
-			defer d.Close()
-			name := fmt.Sprintf("n%d", i)
-			for j := range 20 {
-				file, err := d.Open(name, fresh)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				b := data(20000, byte(i))
-				if _, err := file.WriteAt(b, uint64(j*10000)); err != nil {
-					t.Error(err)
-				}
-				got := make([]byte, len(b))
-				if _, err := file.ReadAt(got, uint64(j*10000)); err != nil || !bytes.Equal(got, b) {
-					t.Errorf("read back: %v", err)
-				}
-				g, err := d.Open("g", vfs.OpenRead)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				all := make([]byte, 300<<10)
-				if n, err := g.ReadAt(all, 0); err != nil || !bytes.Equal(all[:n], data(300<<10, 11)) {
-					t.Errorf("read g: %d, %v", n, err)
-				}
-				_, lerr := d.ReadDir()
-				if err := errors.Join(lerr, file.Close(), g.Close()); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	delta, chunks := collect(t, f)
-	if len(delta.Files) != 9 || len(chunks) == 0 { // the directory too
-		t.Errorf("%d files changed", len(delta.Files))
 	}
 }

@@ -3,6 +3,7 @@ package overlay
 import (
 	"fmt"
 
+	"github.com/clonecloud/clonecloud/internal/overlay/names"
 	"github.com/clonecloud/clonecloud/internal/tree"
 	"github.com/clonecloud/clonecloud/internal/vfs"
 )
@@ -42,9 +43,9 @@ func (f *FS) statAt(start *inode, path string, follow bool) (st vfs.Stat, err er
 }
 
 // statName is statAt for a path that a guest gave.
-func (f *FS) statName(start *inode, n name, follow bool) (vfs.Stat, error) {
-	st, err := f.statAt(start, n.path, follow || n.slash)
-	if err == nil && n.slash && st.Type != vfs.TypeDirectory {
+func (f *FS) statName(start *inode, n names.Name, follow bool) (vfs.Stat, error) {
+	st, err := f.statAt(start, n.Path, follow || n.Slash)
+	if err == nil && n.Slash && st.Type != vfs.TypeDirectory {
 		return vfs.Stat{}, vfs.ENOTDIR
 	}
 	return st, err
@@ -52,9 +53,9 @@ func (f *FS) statName(start *inode, n name, follow bool) (vfs.Stat, error) {
 
 // parseName parses a path whose last component is to be made, removed or renamed; ifDot is the error if it is "." or
 // ".." of something that exists. Preconditions: f.mu is held.
-func (f *FS) parseName(start *inode, path string, ifDot vfs.Errno) (name, error) {
-	n, err := parse(path)
-	if err == nil && n.dot {
+func (f *FS) parseName(start *inode, path string, ifDot vfs.Errno) (names.Name, error) {
+	n, err := names.Parse(path)
+	if err == nil && n.Dot {
 		if _, err = f.statName(start, n, true); err == nil {
 			err = ifDot
 		}
@@ -63,17 +64,17 @@ func (f *FS) parseName(start *inode, path string, ifDot vfs.Errno) (name, error)
 }
 
 // isDir tells whether a name is a directory, without following links.
-func (f *FS) isDir(start *inode, n name) (bool, error) {
-	st, err := f.statAt(start, n.path, false)
+func (f *FS) isDir(start *inode, n names.Name) (bool, error) {
+	st, err := f.statAt(start, n.Path, false)
 	return err == nil && st.Type == vfs.TypeDirectory, err
 }
 
 // parent opens the directory that holds a name. Preconditions: f.mu is held.
-func (f *FS) parent(start *inode, n name) (dir *inode, err error) {
-	if n.dir == "." {
+func (f *FS) parent(start *inode, n names.Name) (dir *inode, err error) {
+	if n.Dir == "." {
 		return start, nil
 	}
-	err = f.walk(start, n.dir, func(at *inode, name string) error {
+	err = f.walk(start, n.Dir, func(at *inode, name string) error {
 		dir, err = f.enter(at, name)
 		return err
 	})
@@ -81,12 +82,12 @@ func (f *FS) parent(start *inode, n name) (dir *inode, err error) {
 }
 
 // entry finds a name itself in its directory. Preconditions: f.mu is held.
-func (f *FS) entry(start *inode, n name) (found, error) {
+func (f *FS) entry(start *inode, n names.Name) (found, error) {
 	dir, err := f.parent(start, n)
 	if err != nil {
 		return found{}, err
 	}
-	return f.at(dir, n.base)
+	return f.at(dir, n.Base)
 }
 
 // mayMake checks that a new name can be made in a directory. Preconditions: f.mu is held.
@@ -145,7 +146,7 @@ func (in *inode) addDirs(n int) {
 }
 
 func (f *FS) symlink(target string, start *inode, path string) error {
-	if err := checkTarget(target); err != nil {
+	if err := names.CheckTarget(target); err != nil {
 		return err
 	}
 	n, err := f.parseName(start, path, vfs.EEXIST)
@@ -171,8 +172,8 @@ func (f *FS) symlink(target string, start *inode, path string) error {
 }
 
 // nothingAt refuses a new name with a slash at its end, which only a directory may have.
-func (f *FS) nothingAt(start *inode, n name) error {
-	if !n.slash {
+func (f *FS) nothingAt(start *inode, n names.Name) error {
+	if !n.Slash {
 		return nil
 	}
 	switch dir, err := f.isDir(start, n); {
@@ -242,7 +243,7 @@ func (f *FS) unlink(start *inode, path string) error {
 	} else if dir {
 		return vfs.EISDIR
 	}
-	if n.slash {
+	if n.Slash {
 		return vfs.ENOTDIR
 	}
 	x, err := f.entry(start, n)
@@ -276,13 +277,13 @@ func (f *FS) rename(start *inode, path string, to *inode, newPath string) error 
 	if err != nil {
 		return err
 	}
-	if !dir && (n.slash || nn.slash) {
+	if !dir && (n.Slash || nn.Slash) {
 		return vfs.ENOTDIR
 	}
 	return f.renameEntry(start, n, to, nn)
 }
 
-func (f *FS) renameEntry(start *inode, n name, to *inode, nn name) error {
+func (f *FS) renameEntry(start *inode, n names.Name, to *inode, nn names.Name) error {
 	oldDir, err := f.parent(start, n)
 	if err != nil {
 		return err
@@ -291,14 +292,14 @@ func (f *FS) renameEntry(start *inode, n name, to *inode, nn name) error {
 	if err != nil {
 		return err
 	}
-	x, err := f.at(oldDir, n.base)
+	x, err := f.at(oldDir, n.Base)
 	if err == nil && !x.exists() {
 		err = vfs.ENOENT
 	}
 	if err != nil {
 		return err
 	}
-	y, err := f.at(newDir, nn.base)
+	y, err := f.at(newDir, nn.Base)
 	if err == nil && newDir.gone() {
 		err = vfs.ENOENT
 	}
@@ -406,7 +407,7 @@ func (f *FS) link(start *inode, path string, to *inode, newPath string) error {
 	} else if dir {
 		return vfs.EPERM
 	}
-	if n.slash {
+	if n.Slash {
 		return vfs.ENOTDIR
 	}
 	nn, err := f.parseName(to, newPath, vfs.EEXIST)
@@ -424,7 +425,7 @@ func (f *FS) link(start *inode, path string, to *inode, newPath string) error {
 	if err != nil {
 		return err
 	}
-	return f.linkEntry(oldDir, n.base, newDir, nn.base)
+	return f.linkEntry(oldDir, n.Base, newDir, nn.Base)
 }
 
 func (f *FS) linkEntry(oldDir *inode, oldName string, newDir *inode, newName string) error {
@@ -470,7 +471,7 @@ func (f *FS) readlink(start *inode, path string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if n.slash {
+	if n.Slash {
 		if _, err := f.statName(start, n, true); err != nil {
 			return "", err
 		}

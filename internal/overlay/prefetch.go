@@ -1,6 +1,7 @@
 package overlay
 
 import (
+	"github.com/clonecloud/clonecloud/internal/overlay/readahead"
 	"github.com/clonecloud/clonecloud/internal/tree"
 	"github.com/clonecloud/clonecloud/internal/vfs"
 )
@@ -8,8 +9,8 @@ import (
 // prefetcher tells the read-ahead what a guest does, and the source what comes of it. All is guarded by FS.mu.
 type prefetcher struct {
 	f     *FS
-	order order
-	walk  walker
+	order readahead.Order
+	walk  readahead.Walker
 	asked map[tree.ID]uint64 // nodes that were asked for, and at which event
 	event uint64
 	wants []Want // of the present event
@@ -30,27 +31,27 @@ func (p *prefetcher) end() {
 }
 
 // placeOf is where a directory was pinned.
-func placeOf(in *inode) *place {
-	d := &place{ino: in.ino, id: in.base.Dir, name: in.base.Name}
+func placeOf(in *inode) *readahead.Place {
+	d := &readahead.Place{Ino: in.ino, ID: in.base.Dir, Name: in.base.Name}
 	if in.from != nil {
-		d.up = placeOf(in.from)
+		d.Up = placeOf(in.from)
 	}
 	return d
 }
 
-// look implements looker. It reads nodes of directories that the guest has been in, and those that were asked for long
+// Look implements readahead.Looker. It reads nodes of directories that the guest has been in, and those that were asked for long
 // enough ago to have come: it may have to wait for one, as the guest would soon.
-func (p *prefetcher) look(d *place, id tree.ID, far bool) *tree.Node {
-	in := p.f.inodes[d.ino]
+func (p *prefetcher) Look(d *readahead.Place, id tree.ID, far bool) *tree.Node {
+	in := p.f.inodes[d.Ino]
 	if in == nil {
 		at, ok := p.asked[id]
 		if !ok && far {
-			p.node(d.ino, id)
+			p.node(d.Ino, id)
 		}
 		if !ok || at == p.event || !far {
 			return nil
 		}
-		in = &inode{ino: d.ino, kind: tree.KindDir, base: &tree.Entry{Name: d.name}}
+		in = &inode{ino: d.Ino, kind: tree.KindDir, base: &tree.Entry{Name: d.Name}}
 	} else if in.kind != tree.KindDir {
 		return nil
 	}
@@ -66,7 +67,7 @@ func (p *prefetcher) node(ino uint64, id tree.ID) {
 	if _, ok := p.asked[id]; ok {
 		return
 	}
-	if len(p.asked) >= maxAsked {
+	if len(p.asked) >= readahead.MaxAsked {
 		clear(p.asked)
 	}
 	p.asked[id] = p.event
@@ -90,9 +91,9 @@ func (p *prefetcher) listed(dir *inode) {
 		return
 	}
 	p.begin()
-	p.walk.list(placeOf(dir), p, func(d *place) {
-		if p.f.inodes[d.ino] == nil {
-			p.node(d.ino, d.id)
+	p.walk.List(placeOf(dir), p, func(d *readahead.Place) {
+		if p.f.inodes[d.Ino] == nil {
+			p.node(d.Ino, d.ID)
 		}
 	})
 	p.end()
@@ -103,24 +104,18 @@ func (p *prefetcher) opened(in *inode, flags vfs.OpenFlags) {
 		return
 	}
 	p.begin()
-	wants, window := p.order.open(opened{placeOf(in.from), in.base.Name, in.ino, in.base.Size}, p)
+	x := readahead.File{Dir: placeOf(in.from), Name: in.base.Name, Ino: in.ino, Size: in.base.Size}
+	wants, window, asked := p.order.Open(x, p)
 	p.wants = append(p.wants, wants...)
-	s := &in.file.stream
-	if s.reads == 0 {
-		s.window = window
-	}
-	s.asked = max(s.asked, p.order.asked[in.ino])
+	in.file.stream.Open(window, asked)
 	p.end()
 }
 
 // reading is told before pinned bytes of a file are fetched. Preconditions: FS.mu is not held.
 func (p *prefetcher) reading(in *inode, l *layout, off, n uint64) {
 	p.f.mu.Lock()
-	near := l.ends[l.find(off+n-1)]
-	s := &in.file.stream
-	ahead := s.read(off, n, near)
-	wants := s.chunks(in.ino, l, off, off+n+ahead)
-	p.order.read(in.ino, near)
+	wants := in.file.stream.Read(in.ino, l.chunks, l.ends, off, n)
+	p.order.Read(in.ino, l.ends[l.find(off+n-1)])
 	p.f.mu.Unlock()
 	if len(wants) > 0 {
 		p.f.cfg.Source.Ahead(p.f.ctx, wants)

@@ -3,6 +3,7 @@ package overlay
 import (
 	"math"
 
+	"github.com/clonecloud/clonecloud/internal/overlay/names"
 	"github.com/clonecloud/clonecloud/internal/tree"
 	"github.com/clonecloud/clonecloud/internal/vfs"
 )
@@ -17,11 +18,11 @@ func checkTimes(t vfs.Times) error {
 }
 
 func (f *FS) setTimesPath(start *inode, path string, follow bool, t vfs.Times) error {
-	n, err := parse(path)
+	n, err := names.Parse(path)
 	if err != nil {
 		return err
 	}
-	if n.slash {
+	if n.Slash {
 		follow = true
 		if _, err := f.statName(start, n, true); err != nil {
 			return err
@@ -30,7 +31,7 @@ func (f *FS) setTimesPath(start *inode, path string, follow bool, t vfs.Times) e
 	if err := checkTimes(t); err != nil {
 		return err
 	}
-	return f.walk(start, n.path, func(dir *inode, name string) error {
+	return f.walk(start, n.Path, func(dir *inode, name string) error {
 		x, err := f.at(dir, name)
 		nothing := t.Atime == nil && t.Mtime == nil
 		switch {

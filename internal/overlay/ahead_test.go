@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/clonecloud/clonecloud/internal/overlay/readahead"
 	"github.com/clonecloud/clonecloud/internal/tree"
 	"github.com/clonecloud/clonecloud/internal/vfs"
 )
@@ -116,12 +117,22 @@ func TestAheadOfEverything(t *testing.T) {
 				v := view(t, f.image, nil)
 				d, _ := v.Root()
 				buf := make([]byte, size)
+				seen, ahead := 0, map[uint64]uint64{}
 				for i, p := range paths {
 					readPath(t, d, p, buf)
+					for ; seen < len(f.wants); seen++ {
+						w := f.wants[seen]
+						ahead[w.Ino] += w.Bytes + w.Chunk.Size
+					}
+					delete(ahead, v.inoOf(t, p))
+					sum := uint64(0)
+					for _, n := range ahead {
+						sum += n
+					}
 					// At a directory that nobody has been in the read-ahead pauses until the next file.
 					rest := uint64(len(paths)-i-1) * size
-					if i > 60 && v.ahead.order.ahead < min(maxWindow*3/4, rest) {
-						t.Fatalf("after %d files %d bytes are ahead, window %d", i+1, v.ahead.order.ahead, v.ahead.order.window)
+					if i > 60 && sum < min(readahead.MaxWindow*3/4, rest) {
+						t.Fatalf("after %d files %d bytes are ahead", i+1, sum)
 					}
 				}
 				total := uint64(len(paths)) * size
@@ -174,13 +185,10 @@ func TestAheadCollapses(t *testing.T) {
 	for _, p := range f.paths[:40] {
 		readPath(t, d, p, buf)
 	}
-	if w := v.ahead.order.window; w != maxWindow {
-		t.Fatalf("window is %d", w)
+	if got := f.wanted(t); got < readahead.MaxWindow {
+		t.Fatalf("%d bytes are asked for", got)
 	}
 	readPath(t, d, f.paths[500], buf)
-	if w := v.ahead.order.window; w != 0 {
-		t.Fatalf("window is %d after a file that was not expected", w)
-	}
 	before := len(f.wants)
 	readPath(t, d, f.paths[300], buf)
 	readPath(t, d, f.paths[350], buf)
@@ -242,11 +250,14 @@ func TestAheadInFile(t *testing.T) {
 	}
 	for at := uint64(4096); at < size/2; at += 4096 {
 		read(at, 4096)
-		if s := &v.inodes[v.inoOf(t, f.paths[0])].file.stream; at > size/4 && s.asked < at+maxWindow-2*minWindow {
-			t.Fatalf("at %d chunks up to %d are asked for", at, s.asked)
+		if at > size/4 {
+			last := f.wants[len(f.wants)-1]
+			if got := last.Off + last.Chunk.Size; got < at+readahead.MaxWindow-(128<<10) {
+				t.Fatalf("at %d chunks up to %d are asked for", at, got)
+			}
 		}
 	}
-	if got := f.wanted(t); got > size/2+maxWindow+minWindow {
+	if got := f.wanted(t); got > size/2+readahead.MaxWindow+64<<10 {
 		t.Errorf("%d bytes were asked for ahead of %d", got, size/2)
 	}
 	before := len(f.wants)
@@ -255,32 +266,6 @@ func TestAheadInFile(t *testing.T) {
 	}
 	if len(f.wants) > before {
 		t.Errorf("random reads ask for %v", f.wants[before:])
-	}
-}
-
-func TestStream(t *testing.T) {
-	const k = 1 << 10
-	for _, c := range []struct {
-		name  string
-		s     stream
-		reads [][3]uint64 // off, n, end of the chunk
-		want  uint64
-	}{
-		{"first", stream{}, [][3]uint64{{0, 4 * k, 64 * k}}, 0},
-		{"expected", stream{window: 1 << 20}, [][3]uint64{{0, 4 * k, 64 * k}}, 1 << 20},
-		{"second", stream{}, [][3]uint64{{0, 4 * k, 64 * k}, {4 * k, 4 * k, 64 * k}}, 64 * k},
-		{"next chunk", stream{}, [][3]uint64{{0, 4 * k, 64 * k}, {64 * k, 4 * k, 128 * k}}, 136 * k},
-		{"jump", stream{window: 1 << 20}, [][3]uint64{{0, 4 * k, 64 * k}, {200 * k, 4 * k, 256 * k}}, 0},
-		{"back", stream{}, [][3]uint64{{100 * k, 4 * k, 128 * k}, {0, 4 * k, 64 * k}}, 0},
-		{"far", stream{}, [][3]uint64{{0, 1 << 30, 1 << 30}, {1 << 30, 1 << 30, 1 << 31}}, maxWindow},
-	} {
-		got := uint64(0)
-		for _, r := range c.reads {
-			got = c.s.read(r[0], r[1], r[2])
-		}
-		if got != c.want {
-			t.Errorf("%s: window %d, want %d", c.name, got, c.want)
-		}
 	}
 }
 

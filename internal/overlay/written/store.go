@@ -1,4 +1,7 @@
-package overlay
+// Package written keeps what was written to files: blocks in memory, and in one spool file what does not stay there. It
+// tells which bytes of a file were written, and cuts them into the pieces of a tree.Delta. Nothing here locks: one
+// goroutine at a time may use a Store and its files.
+package written
 
 import (
 	"errors"
@@ -7,24 +10,46 @@ import (
 	"sort"
 )
 
-// store keeps what was written: blocks, the ones used last in memory, the others in slots of one file.
-type store struct {
+// ErrLimit marks that more was written than is allowed.
+var ErrLimit = errors.New("too much was written to replicated files")
+
+// Store keeps blocks, the ones used last in memory, the others in slots of the spool file.
+type Store struct {
 	folder        string
 	memory, limit uint64
 
 	inMemory    uint64 // bytes of buffers
 	used        uint64 // bytes of pages written to
 	first, last *block // of those in memory, the latest used first
-	file        *os.File
-	name        string  // of the file, if it could not be removed at once
-	slots       int64   // of the file
+	spool       *os.File
+	name        string  // of the spool, if it could not be removed at once
+	slots       int64   // of the spool
 	free        []int64 // slots that are not used
 	closed      bool
 }
 
+// New returns a store with a spool in folder. memory bounds the bytes that it keeps in memory, limit those of the pages, of
+// 4 KiB, that were written to.
+func New(folder string, memory, limit uint64) *Store {
+	return &Store{folder: folder, memory: memory, limit: limit}
+}
+
+// Used returns the bytes of the pages that are written to.
+func (s *Store) Used() uint64 { return s.used }
+
+// File is what was written to one file. Its zero value is nothing.
+type File struct {
+	blocks map[uint64]*block // by offset in BlockSize
+}
+
+// Span is a run of a file's bytes, from included, to excluded.
+type Span struct{ From, To uint64 }
+
+// BlockSize is the size of a block.
+const BlockSize = 64 << 10
+
 const (
-	blockSize = 64 << 10
-	pageSize  = blockSize / 16
+	pageSize = BlockSize / 16
 	// maxRanges is how many runs a block may consist of before it is filled up.
 	maxRanges = 128
 )
@@ -68,22 +93,22 @@ func (b *block) add(from, to uint32) {
 	b.ranges = r
 }
 
-// write writes into the blocks of a file. It returns those that consist of too many runs.
-func (s *store) write(c *content, p []byte, off uint64) (crowded []uint64, err error) {
+// Write writes into a file. It returns the blocks that have come to consist of too many runs, to be given to Fill.
+func (s *Store) Write(f *File, p []byte, off uint64) (crowded []uint64, err error) {
 	if s.closed {
-		return nil, os.ErrClosed
+		return nil, fmt.Errorf("write: %w", os.ErrClosed)
 	}
-	if c.blocks == nil {
-		c.blocks = map[uint64]*block{}
+	if f.blocks == nil {
+		f.blocks = map[uint64]*block{}
 	}
 	for len(p) > 0 {
-		at, in := off/blockSize, uint32(off%blockSize)
-		n := min(len(p), blockSize-int(in))
-		b := c.blocks[at]
+		at, in := off/BlockSize, uint32(off%BlockSize)
+		n := min(len(p), BlockSize-int(in))
+		b := f.blocks[at]
 		if b == nil {
 			b = &block{}
 			s.push(b)
-			c.blocks[at] = b
+			f.blocks[at] = b
 		}
 		if err := s.put(b, p[:n], in); err != nil {
 			return nil, err
@@ -97,7 +122,7 @@ func (s *store) write(c *content, p []byte, off uint64) (crowded []uint64, err e
 }
 
 // put writes into a block.
-func (s *store) put(b *block, p []byte, at uint32) error {
+func (s *Store) put(b *block, p []byte, at uint32) error {
 	end := at + uint32(len(p))
 	pages := b.pages | uint16(1<<((end-1)/pageSize+1)-1)&^uint16(1<<(at/pageSize)-1)
 	more := uint64(bits(pages)-bits(b.pages)) * pageSize
@@ -105,7 +130,7 @@ func (s *store) put(b *block, p []byte, at uint32) error {
 		return fmt.Errorf("%w: more than %d bytes", ErrLimit, s.limit)
 	}
 	if b.spilled {
-		if _, err := s.file.WriteAt(p, b.slot*blockSize+int64(at)); err != nil {
+		if _, err := s.spool.WriteAt(p, b.slot*BlockSize+int64(at)); err != nil {
 			return fmt.Errorf("write to spool: %w", err)
 		}
 	} else {
@@ -126,7 +151,7 @@ func bits(v uint16) int {
 }
 
 // putMemory writes into the buffer of a block, which grows to hold it.
-func (s *store) putMemory(b *block, p []byte, at int) {
+func (s *Store) putMemory(b *block, p []byte, at int) {
 	s.unlink(b)
 	s.push(b)
 	if b.buf == nil {
@@ -134,7 +159,7 @@ func (s *store) putMemory(b *block, p []byte, at int) {
 	}
 	lo, hi := min(b.lo, at), max(b.lo+len(b.buf), at+len(p))
 	if lo < b.lo || hi-lo > cap(b.buf) {
-		size := min(max(hi-lo, 2*len(b.buf)), blockSize-lo)
+		size := min(max(hi-lo, 2*len(b.buf)), BlockSize-lo)
 		buf := make([]byte, hi-lo, size)
 		copy(buf[b.lo-lo:], b.buf)
 		s.inMemory += uint64(cap(buf))
@@ -146,7 +171,7 @@ func (s *store) putMemory(b *block, p []byte, at int) {
 }
 
 // spill moves blocks from memory to the file while there are too many.
-func (s *store) spill() error {
+func (s *Store) spill() error {
 	for s.inMemory > s.memory && s.last != nil && s.last != s.first {
 		if err := s.spillBlock(s.last); err != nil {
 			return err
@@ -155,7 +180,7 @@ func (s *store) spill() error {
 	return nil
 }
 
-func (s *store) spillBlock(b *block) error {
+func (s *Store) spillBlock(b *block) error {
 	if err := s.open(); err != nil {
 		return err
 	}
@@ -163,7 +188,7 @@ func (s *store) spillBlock(b *block) error {
 	if n := len(s.free); n > 0 {
 		slot = s.free[n-1]
 	}
-	if _, err := s.file.WriteAt(b.buf, slot*blockSize+int64(b.lo)); err != nil {
+	if _, err := s.spool.WriteAt(b.buf, slot*BlockSize+int64(b.lo)); err != nil {
 		return fmt.Errorf("write to spool: %w", err)
 	}
 	if n := len(s.free); n > 0 {
@@ -177,15 +202,15 @@ func (s *store) spillBlock(b *block) error {
 	return nil
 }
 
-func (s *store) open() error {
-	if s.file != nil {
+func (s *Store) open() error {
+	if s.spool != nil {
 		return nil
 	}
 	file, err := os.CreateTemp(s.folder, "overlay-*")
 	if err != nil {
 		return fmt.Errorf("make spool: %w", err)
 	}
-	s.file = file
+	s.spool = file
 	if os.Remove(file.Name()) != nil {
 		s.name = file.Name() // not while it is open, on this system
 	}
@@ -193,46 +218,46 @@ func (s *store) open() error {
 }
 
 // get reads valid bytes of a block.
-func (s *store) get(b *block, p []byte, at uint32) error {
+func (s *Store) get(b *block, p []byte, at uint32) error {
 	if !b.spilled {
 		copy(p, b.buf[int(at)-b.lo:])
 		return nil
 	}
-	if _, err := s.file.ReadAt(p, b.slot*blockSize+int64(at)); err != nil {
+	if _, err := s.spool.ReadAt(p, b.slot*BlockSize+int64(at)); err != nil {
 		return fmt.Errorf("read spool: %w", err)
 	}
 	return nil
 }
 
-// read copies what was written to p, and returns the gaps.
-func (s *store) read(c *content, p []byte, off uint64) (gaps []span, err error) {
+// Read copies what was written from off on to p, and returns the gaps between.
+func (s *Store) Read(f *File, p []byte, off uint64) (gaps []Span, err error) {
 	end := off + uint64(len(p))
-	if len(c.blocks) == 0 {
-		return []span{{off, end}}, nil
+	if len(f.blocks) == 0 {
+		return []Span{{off, end}}, nil
 	}
 	if s.closed {
-		return nil, abort("read what was written", os.ErrClosed)
+		return nil, fmt.Errorf("read what was written: %w", os.ErrClosed)
 	}
 	at := off
 	gap := func(to uint64) {
-		if n := len(gaps); n > 0 && gaps[n-1].to == at {
-			gaps[n-1].to = to
+		if n := len(gaps); n > 0 && gaps[n-1].To == at {
+			gaps[n-1].To = to
 		} else if to > at {
-			gaps = append(gaps, span{at, to})
+			gaps = append(gaps, Span{at, to})
 		}
 		at = to
 	}
 	for at < end {
-		start := at / blockSize * blockSize
-		stop := min(start+blockSize, end)
-		if b := c.blocks[at/blockSize]; b != nil {
+		start := at / BlockSize * BlockSize
+		stop := min(start+BlockSize, end)
+		if b := f.blocks[at/BlockSize]; b != nil {
 			i := sort.Search(len(b.ranges), func(i int) bool { return uint64(b.ranges[i].to) > at-start })
 			for ; i < len(b.ranges) && start+uint64(b.ranges[i].from) < stop; i++ {
 				from := max(start+uint64(b.ranges[i].from), at)
 				to := min(start+uint64(b.ranges[i].to), stop)
 				gap(from)
 				if err := s.get(b, p[from-off:to-off], uint32(from-start)); err != nil {
-					return nil, abort("read what was written", err)
+					return nil, err
 				}
 				at = to
 			}
@@ -242,25 +267,25 @@ func (s *store) read(c *content, p []byte, off uint64) (gaps []span, err error) 
 	return gaps, nil
 }
 
-// truncate drops what was written from size on, of a file of old bytes.
-func (s *store) truncate(c *content, size, old uint64) {
-	first, last := (size+blockSize-1)/blockSize, (old+blockSize-1)/blockSize
-	if last-first < uint64(len(c.blocks)) {
+// Truncate drops what was written from size on, of a file of old bytes.
+func (s *Store) Truncate(f *File, size, old uint64) {
+	first, last := (size+BlockSize-1)/BlockSize, (old+BlockSize-1)/BlockSize
+	if last-first < uint64(len(f.blocks)) {
 		for at := first; at < last; at++ {
-			s.remove(c, at)
+			s.remove(f, at)
 		}
 	} else {
-		for at := range c.blocks {
+		for at := range f.blocks {
 			if at >= first {
-				s.remove(c, at)
+				s.remove(f, at)
 			}
 		}
 	}
-	b := c.blocks[size/blockSize]
-	if b == nil || size%blockSize == 0 {
+	b := f.blocks[size/BlockSize]
+	if b == nil || size%BlockSize == 0 {
 		return
 	}
-	end := uint32(size % blockSize)
+	end := uint32(size % BlockSize)
 	for n := len(b.ranges); n > 0 && b.ranges[n-1].to > end; n-- {
 		if b.ranges[n-1].from < end {
 			b.ranges[n-1].to = end
@@ -272,29 +297,30 @@ func (s *store) truncate(c *content, size, old uint64) {
 	s.used -= uint64(bits(b.pages)-bits(pages)) * pageSize
 	b.pages = pages
 	if len(b.ranges) == 0 {
-		s.remove(c, size/blockSize)
+		s.remove(f, size/BlockSize)
 	}
 }
 
-func (s *store) remove(c *content, at uint64) {
-	if b := c.blocks[at]; b != nil {
+func (s *Store) remove(f *File, at uint64) {
+	if b := f.blocks[at]; b != nil {
 		s.release(b)
-		delete(c.blocks, at)
+		delete(f.blocks, at)
 	}
 }
 
-// fill makes a block valid up to the size of its file. pinned are its bytes as they were, of which those before keep count.
-func (s *store) fill(c *content, at uint64, pinned []byte, keep, size uint64) error {
-	b := c.blocks[at]
-	from := at * blockSize
+// Fill makes a block valid up to the size of its file, so that keeping account of it takes no more memory than it does.
+// pinned are its bytes as they were, of which those before keep count; it is changed.
+func (s *Store) Fill(f *File, at uint64, pinned []byte, keep, size uint64) error {
+	b := f.blocks[at]
+	from := at * BlockSize
 	if b == nil || s.closed || size <= from {
 		return nil
 	}
-	if keep < from+blockSize {
+	if keep < from+BlockSize {
 		clear(pinned[max(keep, from)-from:])
 	}
 	next := uint32(0)
-	end := uint32(min(size-from, blockSize))
+	end := uint32(min(size-from, BlockSize))
 	for _, r := range append([]piece(nil), b.ranges...) {
 		if r.from > next {
 			if err := s.put(b, pinned[next:r.from], next); err != nil {
@@ -309,15 +335,15 @@ func (s *store) fill(c *content, at uint64, pinned []byte, keep, size uint64) er
 	return nil
 }
 
-// drop drops all that was written to a file.
-func (s *store) drop(c *content) {
-	for _, b := range c.blocks {
+// Drop drops all that was written to a file.
+func (s *Store) Drop(f *File) {
+	for _, b := range f.blocks {
 		s.release(b)
 	}
-	c.blocks = nil
+	f.blocks = nil
 }
 
-func (s *store) release(b *block) {
+func (s *Store) release(b *block) {
 	s.used -= uint64(bits(b.pages)) * pageSize
 	if b.spilled {
 		s.free = append(s.free, b.slot)
@@ -328,7 +354,7 @@ func (s *store) release(b *block) {
 }
 
 // push makes a block in memory the one used last.
-func (s *store) push(b *block) {
+func (s *Store) push(b *block) {
 	b.prev, b.next = nil, s.first
 	if s.first != nil {
 		s.first.prev = b
@@ -339,7 +365,7 @@ func (s *store) push(b *block) {
 	}
 }
 
-func (s *store) unlink(b *block) {
+func (s *Store) unlink(b *block) {
 	if b.prev != nil {
 		b.prev.next = b.next
 	} else {
@@ -353,14 +379,15 @@ func (s *store) unlink(b *block) {
 	b.prev, b.next = nil, nil
 }
 
-func (s *store) close() error {
+// Close drops everything.
+func (s *Store) Close() error {
 	s.closed = true
 	s.first, s.last = nil, nil
-	if s.file == nil {
+	if s.spool == nil {
 		return nil
 	}
-	err := s.file.Close()
-	s.file = nil
+	err := s.spool.Close()
+	s.spool = nil
 	if s.name != "" {
 		err = errors.Join(err, os.Remove(s.name))
 	}
