@@ -3,6 +3,7 @@ package clone
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/replica"
@@ -20,6 +21,8 @@ type Files struct {
 	// offload may have in memory (default 16 MiB), Limit in all (default 16 GiB).
 	Spool         string
 	Memory, Limit uint64
+	// CheckEvery is how often a device is told how far a check of its files is. Default 1 s.
+	CheckEvery time.Duration
 }
 
 // newFiles makes the files of a conversation.
@@ -191,12 +194,19 @@ func (s *session) keepFiles(ctx context.Context) error {
 		switch f.Kind {
 		case wire.FilesHave:
 			answer.Kind = wire.FilesMiss
-			answer.Data, err = s.files.Missing(f.Data)
+			if answer.Data, err = s.files.Missing(f.Data); err != nil {
+				err = fmt.Errorf("%w: %w", err, wire.ErrProtocol)
+			}
 		case wire.FilesKept:
 			answer.Kind = wire.FilesKept
 			err = s.files.Flush(ctx)
 		case wire.FilesStart:
 			if err := s.files.Hold(ctx, f.Data); err != nil {
+				return fmt.Errorf("%w: %w", err, wire.ErrProtocol)
+			}
+			continue
+		case wire.FilesCheck:
+			if err := s.checkFiles(ctx, f); err != nil {
 				return err
 			}
 			continue

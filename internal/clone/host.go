@@ -70,6 +70,7 @@ type Host struct {
 	sessions map[*session]struct{}     // guarded by mu
 	programs map[wire.ID]*programme    // guarded by mu; by code digest
 	stores   map[[32]byte]mirror.Store // guarded by mu; of files, by their key
+	checks   map[[32]byte]bool         // guarded by mu; those of them that are being checked
 	open     context.Context           // guarded by mu; ends with Close, and with it what is being compiled
 	shut     context.CancelFunc        // guarded by mu
 }
@@ -142,6 +143,7 @@ func (p *programme) ready() bool {
 func (h *Host) init() {
 	h.once.Do(func() {
 		h.programs, h.sessions, h.stores = map[wire.ID]*programme{}, map[*session]struct{}{}, map[[32]byte]mirror.Store{}
+		h.checks = map[[32]byte]bool{}
 		h.open, h.shut = context.WithCancel(context.Background())
 		h.drains, h.drain = context.WithCancel(context.Background())
 		h.Limits = h.Limits.withDefaults()

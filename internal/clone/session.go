@@ -40,6 +40,7 @@ type session struct {
 	shadow    *delta.Shadow
 	// pending is the attempt whose answer is on its way, until Commit or Cancel.
 	pending *answered
+	over    bool // the process exited here: its memory is not what the device knows
 	files   *mirror.Files
 	start   *wire.Files                     // of the attempt that comes next; nil: its files stay at home
 	nudged  atomic.Pointer[migrate.Process] // the process while its guest runs
@@ -246,6 +247,7 @@ func (s *session) begin(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.over = false
 	s.proc, s.state, s.written, s.shadow = proc, s.initial, &linmem.PageSet{}, delta.NewShadow(shadowBytes)
 	s.committed, err = proc.Capture(ctx, s.initial)
 	return err
@@ -264,7 +266,7 @@ func (s *session) sync(ctx context.Context) error {
 	if err := s.collect(); err != nil {
 		return err
 	}
-	if s.proc.MemBytes() != s.committed.MemoryBytes || s.proc.Check(s.committed) != nil {
+	if s.over || s.proc.MemBytes() != s.committed.MemoryBytes || s.proc.Check(s.committed) != nil {
 		if err := s.begin(ctx); err != nil {
 			return err
 		}
@@ -422,6 +424,8 @@ func (s *session) takeIn(ctx context.Context, a migrate.Attempt, m *wire.Migrate
 		return wire.CodeUnsupported, errors.New("only calls can be continued here")
 	case uint64(m.Candidate) >= uint64(len(p.Manifest.Candidates)):
 		return wire.CodeProtocol, fmt.Errorf("no candidate %d", m.Candidate)
+	case s.over:
+		return wire.CodeBase, errors.New("the process has exited here")
 	case len(m.Args) != len(p.Manifest.Candidates[m.Candidate].Params):
 		return wire.CodeProtocol, fmt.Errorf("%d arguments for candidate %d", len(m.Args), m.Candidate)
 	case delta.ID(m.Image.Base) != s.state:
@@ -528,6 +532,10 @@ func (s *session) answer(ctx context.Context, t *trip, m *wire.Migrate, results 
 		}
 	}
 	s.written.Or(pages)
+	if r.Outcome == wire.OutcomeExit {
+		pages = &linmem.PageSet{} // nobody will look at the memory of a process that has exited
+		s.over = true
+	}
 	r.Image = *img
 	if err := s.part(r); err != nil {
 		return err

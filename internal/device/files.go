@@ -222,7 +222,9 @@ func (t *trip) handleFiles(ctx context.Context, m *wire.Files) error {
 		t.emit(trace.Event{Kind: trace.FilesGiven, Up: t.filesUp - before, Down: uint64(len(m.Data)), Took: time.Since(begin)})
 	case wire.FilesBack, wire.FilesData:
 		t.filesDown += uint64(len(m.Data))
-		err = t.files.Take(m.Kind == wire.FilesBack, m.Data)
+		if err = t.files.Take(m.Kind == wire.FilesBack, m.Data); err != nil && !errors.Is(err, origin.ErrDistrust) {
+			return &refusal{"files", err.Error()} // a limit, or the device's own disk
+		}
 	default:
 		return distrust("files of kind %d", m.Kind)
 	}

@@ -34,7 +34,9 @@ var may = map[string]string{
 	"internal/trace":         "",
 	"internal/tree":          "",
 	// Over one of them each.
-	"internal/scan":                 "internal/tree",
+	"internal/scan":                 "internal/tree internal/scan/hostdir internal/scan/cachefile",
+	"internal/scan/hostdir":         "internal/tree",
+	"internal/scan/cachefile":       "",
 	"internal/overlay":              "internal/overlay/names internal/overlay/readahead internal/overlay/written internal/tree internal/vfs",
 	"internal/overlay/names":        "internal/vfs",
 	"internal/overlay/readahead":    "internal/tree",
@@ -113,8 +115,8 @@ var outside = map[string]string{
 	"google.golang.org/protobuf":            "internal/wire internal/wire/wirepb",
 	"github.com/PlakarKorp/go-cdc-chunkers": "internal/tree",
 	"github.com/minio/minio-go/v7":          "internal/chunkstore/place",
-	"go.etcd.io/bbolt":                      "internal/scan",
-	"golang.org/x/sys":                      "internal/reconcile/disk internal/scan internal/link internal/linmem internal/vfs internal/wasi/local bench/core internal/node internal/node/control cmd/clonecloud",
+	"go.etcd.io/bbolt":                      "internal/scan/cachefile",
+	"golang.org/x/sys":                      "internal/reconcile/disk internal/scan/hostdir internal/link internal/linmem internal/vfs internal/wasi/local bench/core internal/node internal/node/control cmd/clonecloud",
 	"github.com/google/go-cmp":              "internal/engine/enginetest", // a suite for tests
 }
 

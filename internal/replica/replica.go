@@ -23,6 +23,8 @@
 //	Have    ids, 32 bytes each
 //	Miss    bytes: bit i (from the lowest of the first byte on) says that id i of the Have is missing
 //	Kept    empty
+//	Check   of the device: flags u8 (1 all contents are read). Of the node: state u8 (0 under way, 1 done, 2 failed), then objects,
+//	          bytes, read, roots, reached, damaged, removed, malformed, foreign, missing, text (only of 2)
 package replica
 
 import (
@@ -45,8 +47,8 @@ const formatVersion = 1
 const (
 	MaxMounts  = 1 << 10
 	MaxListing = 1 << 24
-	// MaxGive is about how many bytes go into one Give or Data.
-	MaxGive = 512 << 10
+	// MaxGive is about how many bytes go into one Give or Data: nobody can use a part of one before all of it has come.
+	MaxGive = 64 << 10
 	// MaxObject bounds an object that travels; larger ones stay.
 	MaxObject = 6 << 20
 )

@@ -77,6 +77,9 @@ func TestTruncated(t *testing.T) {
 	}{
 		"start": {start().AppendTo(nil), func(b []byte) error { _, err := DecodeStart(b); return err }},
 		"back":  {back().AppendTo(nil), func(b []byte) error { _, err := DecodeBack(b); return err }},
+		"check": {AppendCheck(nil, true), func(b []byte) error { _, err := DecodeCheck(b); return err }},
+		"done":  {checked(CheckDone).AppendTo(nil), func(b []byte) error { _, err := DecodeChecked(b); return err }},
+		"fault": {checked(CheckFailed).AppendTo(nil), func(b []byte) error { _, err := DecodeChecked(b); return err }},
 	} {
 		for n := range m.b {
 			if err := m.decode(m.b[:n]); !errors.Is(err, ErrMalformed) {
@@ -92,6 +95,8 @@ func TestTruncated(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add(start().AppendTo(nil))
 	f.Add(back().AppendTo(nil))
+	f.Add(checked(CheckDone).AppendTo(nil))
+	f.Add(checked(CheckFailed).AppendTo(nil))
 	f.Add((&Want{Mount: 1, Ino: 2, ID: tree.ID{3}}).AppendTo(nil))
 	f.Add(AppendContent(AppendObject(nil, tree.Object{Data: []byte("x")}), 1, 2, 3, []byte("list")))
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -105,6 +110,12 @@ func FuzzDecode(f *testing.F) {
 				t.Errorf("back is %+v, %v again", again, err)
 			}
 		}
+		if c, err := DecodeChecked(b); err == nil {
+			if again, err := DecodeChecked(c.AppendTo(nil)); err != nil || !reflect.DeepEqual(c, again) {
+				t.Errorf("check is %+v, %v again", again, err)
+			}
+		}
+		_, _ = DecodeCheck(b)
 		_, _ = DecodeWants(b)
 		_, _ = DecodeGive(b)
 		_, _ = DecodeData(b)

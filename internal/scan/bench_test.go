@@ -55,7 +55,7 @@ func BenchmarkUnchanged(b *testing.B) {
 	dir, cache := b.TempDir(), filepath.Join(b.TempDir(), "cache")
 	makeTree(b, dir, 1000, 100)
 	git := makeRepository(b, dir)
-	first := openTree(b, dir, Options{Cache: cache})
+	first := settled(openTree(b, dir, Options{Cache: cache}))
 	pin(b, first)
 	if err := first.Hash(b.Context(), nil); err != nil {
 		b.Fatal(err)

@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -144,7 +143,7 @@ func TestTwoTreesInOneCache(t *testing.T) {
 	must(t, os.RemoveAll(a))
 	mkdir(t, a)
 	x := openTree(t, a, Options{Cache: cache})
-	if got, err := os.Stat(a); err == nil && x.self.ino != rootA.Ino && len(x.store.loaded) > 0 {
+	if got, err := os.Stat(a); err == nil && x.self.Ino != rootA.Ino && len(x.store.loaded) > 0 {
 		t.Errorf("a cache of another directory is used: %v", got)
 	}
 	if n := len(describe(t, pin(t, x))); n != 1 {
@@ -233,60 +232,6 @@ func TestDamagedCache(t *testing.T) {
 				t.Error("nothing was saved")
 			}
 		})
-	}
-}
-
-func TestCacheOfAnotherVersion(t *testing.T) {
-	dir, cache := t.TempDir(), filepath.Join(t.TempDir(), "cache")
-	saveTree(t, dir, cache)
-	db, err := bbolt.Open(cache, 0o600, nil)
-	must(t, err)
-	must(t, db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketFormat).Put(keyFormat, []byte("another")) }))
-	must(t, db.Close())
-	var mu sync.Mutex
-	var said []string
-	o := Options{Cache: cache, Log: func(format string, args ...any) {
-		mu.Lock()
-		defer mu.Unlock()
-		said = append(said, fmt.Sprintf(format, args...))
-	}}
-	x, err := Open(dir, o)
-	must(t, err)
-	pin(t, settled(x))
-	if x.store.saved != nil {
-		t.Error("its records were used")
-	}
-	must(t, x.Close())
-	if len(said) != 2 || !strings.Contains(said[0], "not used") || !strings.Contains(said[1], "made anew") {
-		t.Errorf("said %q", said)
-	}
-	y := openTree(t, dir, Options{Cache: cache})
-	if pin(t, y); len(y.store.saved) != 7 {
-		t.Errorf("%d records in the cache made anew, want 7", len(y.store.saved))
-	}
-}
-
-func TestForget(t *testing.T) {
-	dir, cache := t.TempDir(), filepath.Join(t.TempDir(), "cache")
-	saveTree(t, dir, cache)
-	db, err := bbolt.Open(cache, 0o600, nil)
-	must(t, err)
-	must(t, db.Update(func(tx *bbolt.Tx) error {
-		b, err := tx.CreateBucket([]byte("of a tree that nobody uses"))
-		return errors.Join(err, b.Put(keyUse, number(1)))
-	}))
-	must(t, db.Close())
-	x := openTree(t, dir, Options{Cache: cache})
-	write(t, "", dir, "new")
-	pin(t, x)
-	must(t, x.Close())
-	db, err = bbolt.Open(cache, 0o600, &bbolt.Options{ReadOnly: true})
-	must(t, err)
-	n := 0
-	must(t, db.View(func(tx *bbolt.Tx) error { return tx.ForEach(func([]byte, *bbolt.Bucket) error { n++; return nil }) }))
-	must(t, db.Close())
-	if n != 2 {
-		t.Errorf("%d buckets, want that of the format and one tree", n)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/clonecloud/clonecloud/internal/scan/hostdir"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -47,18 +48,18 @@ func (t *Tree) racy(r *rec, start time.Time) bool {
 // openPath opens a regular file for reading.
 func (t *Tree) openPath(path string) (*os.File, rec, error) {
 	names := strings.Split(path, "/")
-	h, err := t.top.descend(names[:len(names)-1])
+	h, err := t.descend(names[:len(names)-1])
 	if err != nil {
 		return nil, rec{}, err
 	}
-	f, s, err := h.openFile(names[len(names)-1])
-	if err = errors.Join(err, h.close()); err != nil {
+	f, s, err := h.OpenFile(names[len(names)-1])
+	if err = errors.Join(err, h.Close()); err != nil {
 		if f != nil {
 			err = errors.Join(err, f.Close())
 		}
 		return nil, rec{}, err
 	}
-	if s.kind != tree.KindFile || s.dev != t.self.dev {
+	if s.Kind != tree.KindFile || s.Dev != t.self.Dev {
 		return nil, rec{}, errors.Join(ErrChanged, f.Close())
 	}
 	return f, t.recOf(&s), nil
@@ -84,7 +85,7 @@ func (t *Tree) hashOnce(ctx context.Context, path string, want *rec) (h *hashed,
 	start := t.now()
 	f, before, err := t.openPath(path)
 	if err != nil {
-		if isGone(err) {
+		if hostdir.IsGone(err) {
 			err = fmt.Errorf("%w: %w", ErrChanged, err)
 		}
 		return nil, err
@@ -104,7 +105,7 @@ func (t *Tree) hashOnce(ctx context.Context, path string, want *rec) (h *hashed,
 	if err != nil {
 		return nil, err
 	}
-	s, err := statFile(f)
+	s, err := hostdir.StatFile(f)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +139,7 @@ func (s *source) ReadAt(p []byte, off int64) (int, error) {
 	return s.f.ReadAt(p, off)
 }
 
-func (s *source) NextData(off uint64) (uint64, error) { return nextData(s.f, off, s.size) }
+func (s *source) NextData(off uint64) (uint64, error) { return hostdir.NextData(s.f, off, s.size), nil }
 
 // keep lets the next update take over what was hashed.
 func (t *Tree) keep(h *hashed) {
@@ -259,7 +260,7 @@ func (v *Version) ReadChunk(ctx context.Context, ino, off uint64, c tree.Chunk) 
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
-	b, err := v.t.files.read(fileKey{ino, m.recs[at].ctime}, off, c.Size, func() (*os.File, error) {
+	b, err := v.t.files.Read(hostdir.FileKey{Ino: ino, Ctime: m.recs[at].ctime}, off, c.Size, func() (*os.File, error) {
 		f, now, err := v.t.openPath(path)
 		if err == nil && now.ino != ino {
 			return nil, errors.Join(ErrChanged, f.Close())
@@ -267,7 +268,7 @@ func (v *Version) ReadChunk(ctx context.Context, ino, off uint64, c tree.Chunk) 
 		return f, err
 	})
 	switch {
-	case isGone(err), errors.Is(err, io.EOF):
+	case hostdir.IsGone(err), errors.Is(err, io.EOF):
 		err = ErrChanged
 	case err == nil && tree.IDOf(b) != c.ID:
 		// The file has changed, perhaps without a sign. It is hashed again before the next version says what it is.

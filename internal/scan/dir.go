@@ -1,15 +1,13 @@
 package scan
 
 import (
-	"errors"
 	"slices"
 	"strings"
 	"sync/atomic"
 
+	"github.com/clonecloud/clonecloud/internal/scan/hostdir"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
-
-var errBlind = errors.New("directory cannot be watched")
 
 // dir is a directory as the walk knows it. Its image is replaced when something changes.
 type dir struct {
@@ -37,13 +35,13 @@ type dir struct {
 
 // openDir is an open directory that several look into.
 type openDir struct {
-	*handle
+	*hostdir.Dir
 	users atomic.Int32
 }
 
 func (o *openDir) release() {
 	if o.users.Add(-1) == 0 {
-		_ = o.close() // nothing was written
+		_ = o.Close() // nothing was written
 	}
 }
 

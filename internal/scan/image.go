@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 
+	"github.com/clonecloud/clonecloud/internal/scan/hostdir"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -198,7 +199,7 @@ func (m *image) count() {
 
 // listing gathers the names of a directory while it is read. One worker uses it again and again.
 type listing struct {
-	buf   []byte // the system's
+	buf   hostdir.Buffer
 	names []byte
 	recs  []rec
 	large []uint32 // places of files that may be too large to be described
@@ -315,7 +316,7 @@ func (m *image) link(r *rec, i int, old *image, was *rec, read func(name string)
 	}
 	s, err := read(m.name(i))
 	if err != nil || s == "" || len(s) > tree.MaxTarget {
-		r.kind, r.typ = tree.KindOther, typeUnknown
+		r.kind, r.typ = tree.KindOther, hostdir.TypeUnknown
 		return
 	}
 	r.ext = uint32(len(m.targets))

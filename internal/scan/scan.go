@@ -23,6 +23,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/clonecloud/clonecloud/internal/scan/hostdir"
 )
 
 // Errors, to be tested with errors.Is.
@@ -54,6 +56,8 @@ const (
 	defaultLimit = 4_000_000
 	// maxDepth bounds how deep directories are looked into, each of which is open while its own are.
 	maxDepth = 1000
+	// rounds is how often Pin looks at what changes meanwhile.
+	rounds = 4
 	// ours begins the names at the top of a tree that are not of it: staging of changes to be applied.
 	ours = ".clonecloud-"
 )
@@ -61,13 +65,15 @@ const (
 // Tree is a directory whose image is kept.
 type Tree struct {
 	o      Options
-	name   string // as given
-	key    string // in the cache
-	self   stat   // of the directory, when it was opened
-	access access
-	top    *handle
+	name   string       // as given
+	key    string       // in the cache
+	self   hostdir.Stat // of the directory, when it was opened
+	access hostdir.Access
+	life   sync.RWMutex // held by who uses top without t.mu; top is open while Tree.ended is not set
+	ended  bool         // guarded by life
+	top    *hostdir.Dir
 	local  bool // changes are made by this machine alone
-	files  openFiles
+	files  hostdir.Files
 	hint   atomic.Pointer[index]
 	slots  chan struct{} // bounds how many files are hashed at a time
 	now    func() time.Time
@@ -98,7 +104,7 @@ func Open(dirname string, o Options) (*Tree, error) {
 	if o.Log == nil {
 		o.Log = func(string, ...any) {}
 	}
-	top, err := openTop(dirname)
+	top, err := hostdir.Open(dirname)
 	if err != nil {
 		return nil, fmt.Errorf("open directory %s: %w", dirname, err)
 	}
@@ -108,7 +114,7 @@ func Open(dirname string, o Options) (*Tree, error) {
 		now: time.Now,
 	}
 	if err := t.identify(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open directory %s: %w", dirname, err), top.close())
+		return nil, errors.Join(fmt.Errorf("open directory %s: %w", dirname, err), top.Close())
 	}
 	t.load()
 	return t, nil
@@ -117,12 +123,12 @@ func Open(dirname string, o Options) (*Tree, error) {
 // identify says which directory this is: a copy of a cache, or another directory under its path, is not mistaken for it.
 func (t *Tree) identify() error {
 	var err error
-	if t.self, err = t.top.stat(); err != nil {
+	if t.self, err = t.top.Stat(); err != nil {
 		return err
 	}
 	var readOnly bool
-	t.local, readOnly = t.top.system()
-	t.access = ownAccess(readOnly)
+	t.local, readOnly = t.top.System()
+	t.access = hostdir.OwnAccess(readOnly)
 	real, err := filepath.EvalSymlinks(t.name)
 	if err == nil {
 		real, err = filepath.Abs(real)
@@ -130,7 +136,7 @@ func (t *Tree) identify() error {
 	if err != nil {
 		return err
 	}
-	t.key = fmt.Sprintf("%s\x00%d\x00%d\x00%s", real, t.self.dev, t.self.ino, t.access.key())
+	t.key = fmt.Sprintf("%s\x00%d\x00%d\x00%s", real, t.self.Dev, t.self.Ino, t.access.Key())
 	return nil
 }
 
@@ -162,8 +168,15 @@ func (t *Tree) Pin(ctx context.Context) (*Version, error) {
 	if t.closed {
 		return nil, fmt.Errorf("look at %s: %w", t.name, os.ErrClosed)
 	}
-	if err := t.update(ctx, true); err != nil {
-		return nil, fmt.Errorf("look at %s: %w", t.name, err)
+	// What changes while it is read is read again, so that the version is of one moment where that can be known; but a tree
+	// that never stands still must not keep an offload waiting.
+	for range rounds {
+		if err := t.update(ctx, true); err != nil {
+			return nil, fmt.Errorf("look at %s: %w", t.name, err)
+		}
+		if t.atRest() {
+			break
+		}
 	}
 	if t.root.img.apart {
 		return nil, fmt.Errorf("look at %s: %w", t.name, ErrUnfit)
@@ -172,6 +185,16 @@ func (t *Tree) Pin(ctx context.Context) (*Version, error) {
 		t.last = &Version{t: t, top: t.root.img}
 	}
 	return t.last, nil
+}
+
+// descend opens the directory that the names lead to, whether or not an update goes on.
+func (t *Tree) descend(names []string) (*hostdir.Dir, error) {
+	t.life.RLock()
+	defer t.life.RUnlock()
+	if t.ended {
+		return nil, os.ErrClosed
+	}
+	return t.top.Descend(names)
 }
 
 // Close keeps what is known in the cache and ends all use of the directory. Versions can be looked at further, but give no
@@ -187,6 +210,9 @@ func (t *Tree) Close() error {
 	if t.watcher != nil {
 		err = errors.Join(err, t.watcher.close())
 	}
-	t.files.close()
-	return errors.Join(err, t.top.close())
+	t.files.Close()
+	t.life.Lock()
+	defer t.life.Unlock()
+	t.ended = true
+	return errors.Join(err, t.top.Close())
 }

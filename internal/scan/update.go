@@ -166,11 +166,23 @@ func (t *Tree) listen() {
 		t.stale = true
 		return
 	}
+	t.drain()
+}
+
+func (t *Tree) drain() {
 	all, err := t.watcher.drain(func(d *dir) { t.dirty[d] = true })
 	if err != nil {
 		t.o.Log("%s: everything is looked at: %v", t.name, err)
 	}
 	t.stale = t.stale || all
+}
+
+// atRest tells whether nothing is known to have changed during the last update.
+func (t *Tree) atRest() bool {
+	if t.watcher != nil {
+		t.drain()
+	}
+	return len(t.dirty) == 0 && !t.stale
 }
 
 // unlisten gives up watching after a walk that could not watch everything.
@@ -226,6 +238,9 @@ func (u *update) settle() {
 	u.visited = slices.DeleteFunc(u.visited, func(d *dir) bool { return !t.attached(d) })
 	for _, d := range u.visited {
 		u.replaceChildren(d, d.kids)
+		if d.img != nil && t.byIno[d.img.self.ino] == d {
+			delete(t.byIno, d.img.self.ino) // it may be another directory now
+		}
 	}
 	for i := 0; i < len(u.visited); i++ { // it may grow
 		if d := u.visited[i]; t.attached(d) {
@@ -263,7 +278,7 @@ func (u *update) lose(d *dir) {
 	}
 	if i, ok := p.next.find(d.name); ok && slices.Contains(p.kids, d) {
 		p.next = p.next.without(i)
-		p.kids = slices.DeleteFunc(p.kids, func(k *dir) bool { return k == d })
+		p.kids = slices.DeleteFunc(slices.Clone(p.kids), func(k *dir) bool { return k == d })
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/clonecloud/clonecloud/internal/scan/hostdir"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -289,7 +290,11 @@ func (v *Version) Unchanged(path string) (bool, error) {
 
 func (v *Version) unchanged(path string) (bool, error) {
 	if path == "" {
-		return v.sameNames(v.top, v.t.top)
+		h, err := v.t.descend(nil)
+		if err != nil {
+			return false, err
+		}
+		return v.sameNames(v.top, h)
 	}
 	if !tree.ValidPath(path) {
 		return false, fs.ErrInvalid
@@ -297,19 +302,19 @@ func (v *Version) unchanged(path string) (bool, error) {
 	m, at, ok := v.place(path)
 	names := strings.Split(path, "/")
 	name := names[len(names)-1]
-	parent, err := v.t.top.descend(names[:len(names)-1])
+	parent, err := v.t.descend(names[:len(names)-1])
 	if err != nil {
-		return !ok && isGone(err), dropGone(err)
+		return !ok && hostdir.IsGone(err), dropGone(err)
 	}
 	same, err := v.compare(m, at, ok, parent, name)
-	return same, errors.Join(err, parent.close())
+	return same, errors.Join(err, parent.Close())
 }
 
 // compare compares a name in an open directory with that at a place.
-func (v *Version) compare(m *image, at int, was bool, parent *handle, name string) (bool, error) {
-	s, err := parent.lstat(name)
+func (v *Version) compare(m *image, at int, was bool, parent *hostdir.Dir, name string) (bool, error) {
+	s, err := parent.Lstat(name)
 	if err != nil {
-		return !was && isGone(err), dropGone(err)
+		return !was && hostdir.IsGone(err), dropGone(err)
 	}
 	if !was {
 		return false, nil
@@ -322,35 +327,31 @@ func (v *Version) compare(m *image, at int, was bool, parent *handle, name strin
 	if now.kind != tree.KindDir || c.apart || now.ino != c.self.ino {
 		return now.kind == tree.KindDir && c.apart, nil // what is in it was not pinned
 	}
-	h, err := parent.openDir(name)
+	h, err := parent.OpenDir(name)
 	if err != nil {
 		return false, dropGone(err)
 	}
-	same, err := v.sameNames(c, h)
-	return same, errors.Join(err, h.close())
+	return v.sameNames(c, h)
 }
 
 func dropGone(err error) error {
-	if isGone(err) {
+	if hostdir.IsGone(err) {
 		return nil
 	}
 	return err
 }
 
-func (v *Version) sameNames(m *image, dir *handle) (bool, error) {
-	h, err := dir.openDir(".") // a position of its own
-	if err != nil {
-		return false, err
-	}
+// sameNames compares the names in an open directory, which it closes, with those that were pinned.
+func (v *Version) sameNames(m *image, h *hostdir.Dir) (bool, error) {
 	var l listing
-	err = h.read(&l, func(name []byte, ino uint64, kind tree.Kind) error {
+	err := h.Read(&l.buf, func(name []byte, ino uint64, kind tree.Kind) error {
 		if m == v.top && isOurs(name) || len(name) > tree.MaxName {
 			return nil
 		}
 		l.add(name, rec{ino: ino, kind: kind})
 		return nil
 	})
-	if err = errors.Join(err, h.close()); err != nil {
+	if err = errors.Join(err, h.Close()); err != nil {
 		return false, err
 	}
 	l.sort()

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/clonecloud/clonecloud/internal/scan/hostdir"
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
@@ -110,37 +111,15 @@ func (w *walk) took(d *dir, entries int, more []*dir, err error) {
 }
 
 // opened opens a directory from its parent's, or from the top if that is not open.
-func (w *walk) opened(d *dir) (*handle, error) {
+func (w *walk) opened(d *dir) (*hostdir.Dir, error) {
 	if d.parent == nil {
-		return w.t.top.openDir(".")
+		return w.t.top.OpenDir(".")
 	}
 	if p := d.parent.open; p != nil {
 		defer p.release()
-		return p.openDir(d.name)
+		return p.OpenDir(d.name)
 	}
-	return w.t.top.descend(d.path())
-}
-
-// descend opens the directory that the names lead to.
-func (h *handle) descend(names []string) (*handle, error) {
-	at := h
-	for _, name := range names {
-		next, err := at.openDir(name)
-		if at != h {
-			err = errors.Join(err, at.close())
-		}
-		if err != nil {
-			if next != nil {
-				err = errors.Join(err, next.close())
-			}
-			return nil, err
-		}
-		at = next
-	}
-	if at == h {
-		return h.openDir(".")
-	}
-	return at, nil
+	return w.t.top.Descend(d.path())
 }
 
 // look reads a directory, and returns which of those in it are to be looked at.
@@ -151,22 +130,22 @@ func (w *walk) look(d *dir, l *listing) ([]*dir, error) {
 	if err != nil {
 		return nil, w.closedTo(d, err)
 	}
-	o := &openDir{handle: h}
+	o := &openDir{Dir: h}
 	o.users.Store(1)
 	defer o.release()
 	// Watched first, so that what changes while it is read is read again.
 	if err := w.watch(d, h); err != nil {
 		return nil, err
 	}
-	s, err := h.stat()
+	s, err := h.Stat()
 	if err != nil {
 		return nil, w.closedTo(d, err)
 	}
 	self := w.t.recOf(&s)
-	if s.dev != w.t.self.dev {
+	if s.Dev != w.t.self.Dev {
 		self.ino = d.listed // its own could be that of another file here
 	}
-	if s.dev != w.t.self.dev || d.depth >= maxDepth {
+	if s.Dev != w.t.self.Dev || d.depth >= maxDepth {
 		d.next = apartImage(self)
 		return nil, nil
 	}
@@ -186,14 +165,14 @@ func (w *walk) look(d *dir, l *listing) ([]*dir, error) {
 }
 
 // compare makes d.next of the listing.
-func (w *walk) compare(d *dir, self rec, l *listing, h *handle) {
+func (w *walk) compare(d *dir, self rec, l *listing, h *hostdir.Dir) {
 	old := d.img
 	if old == nil || old.self.ino != self.ino {
 		old = w.t.known(self.ino)
 	}
 	switch {
 	case old == nil || !l.unchanged(old):
-		d.next = l.image(old, h.readlink)
+		d.next = l.image(old, h.Readlink)
 		d.next.self = self
 	case !old.self.like(&self):
 		m := *old
@@ -252,46 +231,47 @@ func (w *walk) enter(d *dir, o *openDir) (more []*dir) {
 // closedTo deals with a directory that cannot be read: it is gone, may not be read, or is left alone.
 func (w *walk) closedTo(d *dir, err error) error {
 	switch {
-	case isLack(err):
+	case hostdir.IsLack(err):
 		return fmt.Errorf("read directory %q: %w", d.name, err)
 	case d.parent == nil:
 		return fmt.Errorf("read directory: %w", err)
-	case isGone(err):
+	case hostdir.IsGone(err):
 		d.gone = true
 		return nil
 	}
-	parent, err := w.t.top.descend(d.parent.path())
-	if err != nil {
-		d.gone = true
-		return nil
-	}
-	s, err := parent.lstat(d.name)
-	if err = errors.Join(err, parent.close()); err != nil || s.kind != tree.KindDir {
+	s, ok := w.lstat(d)
+	if !ok {
 		d.gone = true
 		return nil
 	}
 	self := w.t.recOf(&s)
-	if s.dev != w.t.self.dev {
+	if s.Dev != w.t.self.Dev {
 		self.ino = d.listed
 	}
 	d.next = &image{self: self}
 	// What may not be read is known to be so; a file system that fails is the device's to deal with.
-	if s.dev != w.t.self.dev || self.flags&tree.Readable != 0 || self.ino == 0 || self.ino >= tree.FirstNew {
+	if s.Dev != w.t.self.Dev || self.flags&tree.Readable != 0 || self.ino == 0 || self.ino >= tree.FirstNew {
 		d.next = apartImage(self)
 	}
 	return nil
 }
 
-func (w *walk) watch(d *dir, h *handle) error {
+// lstat tells what its parent says of a directory that cannot be opened; false: it is not there.
+func (w *walk) lstat(d *dir) (hostdir.Stat, bool) {
+	parent, err := w.t.top.Descend(d.parent.path())
+	if err != nil {
+		return hostdir.Stat{}, false
+	}
+	s, err := parent.Lstat(d.name)
+	return s, errors.Join(err, parent.Close()) == nil && s.Kind == tree.KindDir
+}
+
+func (w *walk) watch(d *dir, h *hostdir.Dir) error {
 	t := w.t
 	if t.watcher == nil {
 		return nil
 	}
-	err := t.watcher.add(h, d)
-	if errors.Is(err, errBlind) {
-		return nil
-	}
-	if err != nil {
+	if err := t.watcher.add(h, d); err != nil {
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		if !t.unwatched {
@@ -303,9 +283,9 @@ func (w *walk) watch(d *dir, h *handle) error {
 }
 
 // list reads the names and what the system says of each.
-func (w *walk) list(d *dir, h *handle, l *listing) error {
+func (w *walk) list(d *dir, h *hostdir.Dir, l *listing) error {
 	top := d.parent == nil
-	return h.read(l, func(name []byte, ino uint64, kind tree.Kind) error {
+	return h.Read(&l.buf, func(name []byte, ino uint64, kind tree.Kind) error {
 		if top && isOurs(name) {
 			return nil
 		}
@@ -317,14 +297,14 @@ func (w *walk) list(d *dir, h *handle, l *listing) error {
 			l.add(name, rec{kind: kind, ino: ino})
 			return nil
 		}
-		s, err := h.lstatOf(name)
+		s, err := h.LstatRead(name)
 		switch {
-		case err == nil && s.kind == tree.KindDir:
-			l.add(name, rec{kind: s.kind, ino: s.ino})
+		case err == nil && s.Kind == tree.KindDir:
+			l.add(name, rec{kind: s.Kind, ino: s.Ino})
 		case err == nil:
 			w.file(l, name, ino, &s)
-		case isGone(err):
-		case isLack(err):
+		case hostdir.IsGone(err):
+		case hostdir.IsLack(err):
 			return err
 		default:
 			l.add(name, unknown(kind, ino))
@@ -334,13 +314,13 @@ func (w *walk) list(d *dir, h *handle, l *listing) error {
 }
 
 // file adds what is no directory.
-func (w *walk) file(l *listing, name []byte, ino uint64, s *stat) {
+func (w *walk) file(l *listing, name []byte, ino uint64, s *hostdir.Stat) {
 	r := w.t.recOf(s)
 	switch {
-	case s.kind == tree.KindFile && s.dev != w.t.self.dev: // mounted there; its number could be that of another file here
+	case s.Kind == tree.KindFile && s.Dev != w.t.self.Dev: // mounted there; its number could be that of another file here
 		r.ino = ino
 		r.flags |= tree.Apart
-	case s.kind == tree.KindFile && !tree.Fits(s.size, 1, s.size):
+	case s.Kind == tree.KindFile && !tree.Fits(s.Size, 1, s.Size):
 		l.large = append(l.large, uint32(len(l.recs)))
 	}
 	l.add(name, r)
@@ -353,12 +333,12 @@ func unknown(kind tree.Kind, ino uint64) rec {
 	if kind == tree.KindFile {
 		return rec{kind: kind, ino: ino, nlink: 1, flags: tree.Apart}
 	}
-	return rec{kind: tree.KindOther, typ: typeUnknown, ino: ino, nlink: 1}
+	return rec{kind: tree.KindOther, typ: hostdir.TypeUnknown, ino: ino, nlink: 1}
 }
 
-func (t *Tree) recOf(s *stat) rec {
+func (t *Tree) recOf(s *hostdir.Stat) rec {
 	return rec{
-		kind: s.kind, typ: s.typ, flags: t.access.flags(s), mode: s.mode, ino: s.ino, nlink: s.nlink, size: s.size, mtime: s.mtime, ctime: s.ctime,
+		kind: s.Kind, typ: s.Type, flags: t.access.Flags(s), mode: s.Mode, ino: s.Ino, nlink: s.Nlink, size: s.Size, mtime: s.Mtime, ctime: s.Ctime,
 	}
 }
 
@@ -366,27 +346,19 @@ func (t *Tree) recOf(s *stat) rec {
 const maxExtents = 10_000
 
 // weigh marks the files that are too large to be described, unless they are holes for the greatest part.
-func (w *walk) weigh(h *handle, l *listing) error {
+func (w *walk) weigh(h *hostdir.Dir, l *listing) error {
 	for _, i := range l.large {
 		r := &l.recs[i]
-		f, s, err := h.openFile(l.name(r))
+		f, s, err := h.OpenFile(l.name(r))
 		if err != nil {
-			if isLack(err) {
+			if hostdir.IsLack(err) {
 				return fmt.Errorf("look at file %q: %w", l.name(r), err)
 			}
 			r.flags |= tree.Apart
 			continue
 		}
-		var extents, data uint64
-		for off := uint64(0); off < s.size && extents < maxExtents; extents++ {
-			if off, err = nextData(f, off, s.size); err != nil || off >= s.size {
-				break
-			}
-			end := nextHole(f, off, s.size)
-			data += end - off
-			off = end
-		}
-		if err := errors.Join(err, f.Close()); err != nil || extents >= maxExtents || !tree.Fits(s.size, extents, data) {
+		extents, data, ok := hostdir.Extents(f, s.Size, maxExtents)
+		if err := f.Close(); err != nil || !ok || !tree.Fits(s.Size, extents, data) {
 			r.flags |= tree.Apart
 		}
 	}

@@ -92,6 +92,7 @@ type flight struct {
 	err  error
 	want replica.Want
 	sent bool // it was asked for, or is announced
+	told bool // it is announced: it comes with something else
 	at   time.Time
 }
 
@@ -232,7 +233,7 @@ func (f *Files) announce(chunks []tree.Chunk, follow int) {
 		}
 		follow--
 		if k := (key{id: c.ID}); f.flights[k] == nil {
-			x := &flight{done: make(chan struct{}), want: replica.Want{ID: c.ID, Size: c.Size}, sent: true, at: time.Now()}
+			x := &flight{done: make(chan struct{}), want: replica.Want{ID: c.ID, Size: c.Size}, sent: true, told: true, at: time.Now()}
 			f.way.send(x.size())
 			f.flights[k] = x
 		}
@@ -250,7 +251,11 @@ func (f *Files) land(k key, fill func(*flight)) {
 	fill(x)
 	if !x.at.IsZero() {
 		now := time.Now()
-		f.way.land(now, x.size(), len(x.data), now.Sub(x.at))
+		took := max(now.Sub(x.at), time.Microsecond)
+		if x.told {
+			took = 0
+		}
+		f.way.land(now, x.size(), len(x.data), took)
 	}
 	// Contents stay known as long as their attempt; an object is in the cache or the store now.
 	if k.id != (tree.ID{}) || x.err != nil {

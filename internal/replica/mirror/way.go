@@ -28,11 +28,12 @@ func (w *way) limit() int {
 
 func (w *way) room() bool { return w.flying < w.limit() }
 
-// land takes in that n bytes, as send was told, came as got, so long after they were asked for.
+// land takes in that n bytes, as send was told, came as got, so long after they were asked for; took 0: they were not
+// asked for by themselves.
 func (w *way) land(now time.Time, n, got int, took time.Duration) {
 	w.flying = max(w.flying-n, 0)
-	if w.least == 0 || took < w.least {
-		w.least = max(took, time.Microsecond)
+	if took > 0 && (w.least == 0 || took < w.least) {
+		w.least = took
 	}
 	if w.landed == 0 && w.mark.IsZero() {
 		w.mark = now.Add(-took)

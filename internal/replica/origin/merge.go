@@ -27,7 +27,13 @@ func (t *Trip) Prepare(ctx context.Context) error {
 		m := &t.back.Mounts[i]
 		at := t.at(m.Index)
 		for _, o := range m.Open {
-			if o.Issued.Handle <= t.start.Handles || o.Ino >= tree.FirstNew {
+			if o.Issued.Handle <= t.start.Handles {
+				continue
+			}
+			if o.Ino >= tree.FirstNew {
+				if o.Issued.Kind == wasi.KindDir && !named(t.deltas[i], o.Ino) {
+					return errors.New("a directory that was made and removed on the clone is still open")
+				}
 				continue
 			}
 			path, _ := t.versions[at].Path(o.Ino)
@@ -53,6 +59,18 @@ func (t *Trip) Prepare(ctx context.Context) error {
 		t.plans[i] = p
 	}
 	return nil
+}
+
+// named tells whether a file has a name afterwards.
+func named(d *tree.Delta, ino uint64) bool {
+	for i := range d.Dirs {
+		for _, n := range d.Dirs[i].Names {
+			if n.Ino == ino {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // open opens a file of the device that the clone had opened, and sees that it is that one.
@@ -106,7 +124,8 @@ func (t *Trip) Apply(ctx context.Context) (*Result, error) {
 				t.files.cfg.Log("%s: %s", t.mounts[at].Guest, c)
 			}
 		}
-		if err := t.takeOver(at, m, res); err != nil {
+		err := t.takeOver(at, m, res)
+		if err = errors.Join(err, res.Close()); err != nil {
 			return r, fmt.Errorf("%w: %w", ErrBegun, err)
 		}
 	}

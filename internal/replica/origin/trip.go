@@ -370,22 +370,43 @@ func (t *Trip) judgeOpen(at int, d *tree.Delta, o *replica.Open) error {
 	case fd.Handle > t.start.Handles+MaxIssued, fd.Preopen != "", fd.Base&^rights != 0, fd.Inheriting&^(wasi.DirRights|wasi.FileRights) != 0,
 		fd.Kind == wasi.KindFile && (fd.Type != vfs.TypeRegular || fd.Inheriting != 0), fd.Kind == wasi.KindDir && fd.Type != vfs.TypeDirectory:
 		return distrust("handle %d is no such thing", fd.Handle)
-	case o.Ino < tree.FirstNew:
-		if _, ok := t.versions[at].Path(o.Ino); !ok {
-			return distrust("handle %d of a file that was not there", fd.Handle)
-		}
-	default:
-		if d == nil || !makes(d, o.Ino) {
-			return distrust("handle %d of a file that nobody made", fd.Handle)
-		}
+	case t.mounts[at].ReadOnly && fd.Kind == wasi.KindFile && fd.Base&wasi.RightWrite != 0:
+		return distrust("handle %d may write in %q, which is read-only", fd.Handle, t.mounts[at].Guest)
+	}
+	kind, err := t.kindOf(at, d, o.Ino)
+	switch {
+	case err != nil:
+		return distrust("handle %d of a file %w", fd.Handle, err)
+	case fd.Kind == wasi.KindFile && kind != tree.KindFile, fd.Kind == wasi.KindDir && kind != tree.KindDir:
+		return distrust("handle %d is of a file of another kind", fd.Handle)
 	}
 	return nil
 }
 
-// makes tells whether a delta has a new file.
-func makes(d *tree.Delta, ino uint64) bool {
-	_, ok := slices.BinarySearchFunc(d.Files, ino, func(f tree.FileChange, ino uint64) int { return cmp.Compare(f.Ino, ino) })
-	return ok
+// kindOf is the kind of a file of the version, or of one that a delta makes.
+func (t *Trip) kindOf(at int, d *tree.Delta, ino uint64) (tree.Kind, error) {
+	if ino >= tree.FirstNew {
+		if d != nil {
+			i, ok := slices.BinarySearchFunc(d.Files, ino, func(f tree.FileChange, ino uint64) int { return cmp.Compare(f.Ino, ino) })
+			if ok {
+				return d.Files[i].Kind, nil
+			}
+		}
+		return 0, errors.New("that nobody made")
+	}
+	v := t.versions[at]
+	path, ok := v.Path(ino)
+	if !ok {
+		return 0, errors.New("that was not there")
+	}
+	if path == "" {
+		return tree.KindDir, nil
+	}
+	e, ok := v.Lookup(path)
+	if !ok {
+		return 0, errors.New("that was not there")
+	}
+	return e.Kind, nil
 }
 
 // Changes tells whether files have changed, by what came back.

@@ -77,12 +77,17 @@ var (
 	errQuiet = errors.New("the node does not answer")
 )
 
-// session gives what is missing over one conversation.
-func (p *pusher) session(ctx context.Context) error {
-	hello := wire.Hello{Version: wire.Version, FilesOnly: true, FilesKey: p.cfg.Key, Engine: "none", Arch: runtime.GOARCH}
+// greeting begins a session without a process.
+func greeting(key [32]byte) wire.Hello {
+	hello := wire.Hello{Version: wire.Version, FilesOnly: true, FilesKey: key, Engine: "none", Arch: runtime.GOARCH}
 	_, _ = rand.Read(hello.Session[:]) // it never fails
 	_, _ = rand.Read(hello.Process[:])
-	end, _, err := peer.Dial(ctx, p.cfg.Dial, hello, p.cfg.Peer)
+	return hello
+}
+
+// session gives what is missing over one conversation.
+func (p *pusher) session(ctx context.Context) error {
+	end, _, err := peer.Dial(ctx, p.cfg.Dial, greeting(p.cfg.Key), p.cfg.Peer)
 	if err != nil {
 		return err
 	}

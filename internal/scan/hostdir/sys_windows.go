@@ -1,4 +1,4 @@
-package scan
+package hostdir
 
 import (
 	"errors"
@@ -9,40 +9,37 @@ import (
 )
 
 // statOpen asks for what only an open file tells: its number, its names, and when anything of it changed.
-func statOpen(f *os.File, fi fs.FileInfo) (stat, error) {
+func statOpen(f *os.File, fi fs.FileInfo) (Stat, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
-		return stat{}, err
+		return Stat{}, err
 	}
 	var info windows.ByHandleFileInformation
 	var callErr error
 	err = raw.Control(func(h uintptr) { callErr = windows.GetFileInformationByHandle(windows.Handle(h), &info) })
 	if err := errors.Join(err, callErr); err != nil {
-		return stat{}, err
+		return Stat{}, err
 	}
-	s := stat{
-		nlink: info.NumberOfLinks, dev: uint64(info.VolumeSerialNumber), ino: uint64(info.FileIndexHigh)<<32 | uint64(info.FileIndexLow),
+	s := Stat{
+		Nlink: info.NumberOfLinks, Dev: uint64(info.VolumeSerialNumber), Ino: uint64(info.FileIndexHigh)<<32 | uint64(info.FileIndexLow),
 	}
 	s.statMode(fi)
-	s.ctime = s.mtime // the time of a change of attributes is not to be had by this call; the attributes are compared
+	s.Ctime = s.Mtime // the time of a change of attributes is not to be had by this call; the attributes are compared
 	return s, nil
 }
 
-func statNamed(r *os.Root, name string, fi fs.FileInfo) (stat, error) {
+func statNamed(r *os.Root, name string, fi fs.FileInfo) (Stat, error) {
 	if fi.Mode()&fs.ModeSymlink != 0 || !fi.Mode().IsRegular() && !fi.IsDir() {
 		// A link cannot be opened as such here; its number is made of what is known, as internal/vfs does.
-		var s stat
+		var s Stat
 		s.statMode(fi)
-		s.nlink, s.ino, s.ctime = 1, max(s.mtime%(1<<61), 1), s.mtime
+		s.Nlink, s.Ino, s.Ctime = 1, max(s.Mtime%(1<<61), 1), s.Mtime
 		return s, nil
 	}
 	f, err := r.Open(name)
 	if err != nil {
-		return stat{}, err
+		return Stat{}, err
 	}
 	s, err := statOpen(f, fi)
 	return s, errors.Join(err, f.Close())
 }
-
-// unlock: a lock ends when its file is closed.
-func unlock(*os.File) {}

@@ -1,4 +1,4 @@
-package scan
+package hostdir
 
 import (
 	"encoding/binary"
@@ -14,8 +14,8 @@ import (
 	"github.com/clonecloud/clonecloud/internal/tree"
 )
 
-// handle is an open directory.
-type handle struct{ fd int }
+// Dir is an open directory.
+type Dir struct{ fd int }
 
 // again repeats a call that a signal interrupted.
 func again(fn func() error) error {
@@ -34,69 +34,73 @@ func openAt(dir int, name string, flags int) (fd int, err error) {
 	return fd, err
 }
 
-// openTop opens a directory by its path, which may be a link.
-func openTop(path string) (*handle, error) {
+// Open opens a directory by its path, which may be a link.
+func Open(path string) (*Dir, error) {
 	fd, err := openAt(unix.AT_FDCWD, path, unix.O_DIRECTORY)
 	if err != nil {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
-	return &handle{fd}, nil
+	return &Dir{fd}, nil
 }
 
-// openDir opens a directory in h, never through a link.
-func (h *handle) openDir(name string) (*handle, error) {
+// OpenDir opens a directory in h, never through a link.
+func (h *Dir) OpenDir(name string) (*Dir, error) {
 	fd, err := openAt(h.fd, name, unix.O_DIRECTORY|unix.O_NOFOLLOW)
 	if err != nil {
 		return nil, err
 	}
-	return &handle{fd}, nil
+	return &Dir{fd}, nil
 }
 
-// openFile opens a file in h for reading, never through a link.
-func (h *handle) openFile(name string) (*os.File, stat, error) {
+// OpenFile opens a file in h for reading, never through a link.
+func (h *Dir) OpenFile(name string) (*os.File, Stat, error) {
 	fd, err := openAt(h.fd, name, unix.O_NOFOLLOW)
 	if err != nil {
-		return nil, stat{}, err
+		return nil, Stat{}, err
 	}
 	f := os.NewFile(uintptr(fd), name)
-	s, err := statFile(f)
+	s, err := StatFile(f)
 	if err != nil {
-		return nil, stat{}, errors.Join(err, f.Close())
+		return nil, Stat{}, errors.Join(err, f.Close())
 	}
 	return f, s, nil
 }
 
-func statFile(f *os.File) (stat, error) {
+// StatFile tells of an open file.
+func StatFile(f *os.File) (Stat, error) {
 	raw, err := f.SyscallConn()
 	if err != nil {
-		return stat{}, err
+		return Stat{}, err
 	}
-	var s stat
+	var s Stat
 	var callErr error
 	err = raw.Control(func(fd uintptr) {
-		h := handle{int(fd)}
-		s, callErr = h.stat()
+		h := Dir{int(fd)}
+		s, callErr = h.Stat()
 	})
 	return s, errors.Join(err, callErr)
 }
 
-func (h *handle) stat() (stat, error) {
+// Stat tells of the directory itself.
+func (h *Dir) Stat() (Stat, error) {
 	var s unix.Stat_t
 	if err := again(func() error { return unix.Fstat(h.fd, &s) }); err != nil {
-		return stat{}, err
+		return Stat{}, err
 	}
 	return statOf(&s), nil
 }
 
-func (h *handle) lstat(name string) (stat, error) {
+// Lstat tells of a name in it; of a link, of the link.
+func (h *Dir) Lstat(name string) (Stat, error) {
 	var s unix.Stat_t
 	if err := again(func() error { return unix.Fstatat(h.fd, name, &s, unix.AT_SYMLINK_NOFOLLOW) }); err != nil {
-		return stat{}, err
+		return Stat{}, err
 	}
 	return statOf(&s), nil
 }
 
-func (h *handle) readlink(name string) (string, error) {
+// Readlink returns the target of a link.
+func (h *Dir) Readlink(name string) (string, error) {
 	var buf [tree.MaxTarget + 1]byte
 	n := 0
 	err := again(func() (err error) {
@@ -109,22 +113,23 @@ func (h *handle) readlink(name string) (string, error) {
 	return string(buf[:n]), nil
 }
 
-func (h *handle) close() error { return unix.Close(h.fd) }
+// Close ends the use of the directory.
+func (h *Dir) Close() error { return unix.Close(h.fd) }
 
-func statOf(s *unix.Stat_t) stat {
-	x := stat{
-		mode: s.Mode & 0o7777, uid: s.Uid, gid: s.Gid, nlink: uint32(min(uint64(s.Nlink), 1<<32-1)), dev: uint64(s.Dev), ino: s.Ino,
-		size: uint64(max(s.Size, 0)), mtime: uint64(max(s.Mtim.Nano(), 0)), ctime: uint64(max(s.Ctim.Nano(), 0)),
+func statOf(s *unix.Stat_t) Stat {
+	x := Stat{
+		Mode: s.Mode & 0o7777, UID: s.Uid, GID: s.Gid, Nlink: uint32(min(uint64(s.Nlink), 1<<32-1)), Dev: uint64(s.Dev), Ino: s.Ino,
+		Size: uint64(max(s.Size, 0)), Mtime: uint64(max(s.Mtim.Nano(), 0)), Ctime: uint64(max(s.Ctim.Nano(), 0)),
 	}
 	switch s.Mode & unix.S_IFMT {
 	case unix.S_IFREG:
-		x.kind = tree.KindFile
+		x.Kind = tree.KindFile
 	case unix.S_IFDIR:
-		x.kind = tree.KindDir
+		x.Kind = tree.KindDir
 	case unix.S_IFLNK:
-		x.kind = tree.KindSymlink
+		x.Kind = tree.KindSymlink
 	default:
-		x.kind, x.typ = tree.KindOther, otherType(s.Mode)
+		x.Kind, x.Type = tree.KindOther, otherType(s.Mode)
 	}
 	return x
 }
@@ -132,13 +137,13 @@ func statOf(s *unix.Stat_t) stat {
 func otherType(mode uint32) uint8 {
 	switch mode & unix.S_IFMT {
 	case unix.S_IFBLK:
-		return typeBlock
+		return TypeBlock
 	case unix.S_IFCHR:
-		return typeChar
+		return TypeChar
 	case unix.S_IFSOCK:
-		return typeSocket
+		return TypeSocket
 	}
-	return typeUnknown
+	return TypeUnknown
 }
 
 // The system's record of a name: number u64, position u64, length u16, type u8, the name, NUL.
@@ -150,21 +155,21 @@ const (
 	direntBuf  = 256 << 10
 )
 
-// read calls fn for each name of the directory with its number and what is known of its kind. The name is followed by a NUL in memory.
-func (h *handle) read(l *listing, fn func(name []byte, ino uint64, kind tree.Kind) error) error {
-	if l.buf == nil {
-		l.buf = make([]byte, direntBuf)
+// Read calls fn for each name of the directory with its number and what is known of its kind. The name is followed by a NUL in memory.
+func (h *Dir) Read(b *Buffer, fn func(name []byte, ino uint64, kind tree.Kind) error) error {
+	if b.buf == nil {
+		b.buf = make([]byte, direntBuf)
 	}
 	for {
 		n := 0
 		err := again(func() (err error) {
-			n, err = unix.Getdents(h.fd, l.buf)
+			n, err = unix.Getdents(h.fd, b.buf)
 			return err
 		})
 		if err != nil || n == 0 {
 			return err
 		}
-		for b := l.buf[:n]; len(b) > 0; {
+		for b := b.buf[:n]; len(b) > 0; {
 			size := 0
 			if len(b) > direntName {
 				size = int(binary.NativeEndian.Uint16(b[direntLen:]))
@@ -210,8 +215,8 @@ var localSystems = map[int64]bool{
 	unix.EXFAT_SUPER_MAGIC: true, unix.NILFS_SUPER_MAGIC: true, 0x2fc12fc1: true /* ZFS */, 0x7366746e: true /* NTFS3 */, 0xca451a4e: true, /* bcachefs */
 }
 
-// system tells of the file system: do only processes of this machine change it, is it read-only.
-func (h *handle) system() (local, readOnly bool) {
+// System tells of the file system: do only processes of this machine change it, is it read-only.
+func (h *Dir) System() (local, readOnly bool) {
 	var s unix.Statfs_t
 	if err := again(func() error { return unix.Fstatfs(h.fd, &s) }); err != nil {
 		return false, false
@@ -222,26 +227,26 @@ func (h *handle) system() (local, readOnly bool) {
 // procPath names what a descriptor has open.
 func procPath(fd int) string { return filepath.Join("/proc/self/fd", strconv.Itoa(fd)) }
 
-// isGone tells whether an error says that a name is no longer what the listing of its directory said.
-func isGone(err error) bool {
+// IsGone tells whether an error says that a name is no longer what the listing of its directory said.
+func IsGone(err error) bool {
 	return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP)
 }
 
-// isLack tells whether an error is of this process, not of the file.
-func isLack(err error) bool {
+// IsLack tells whether an error is of this process, not of the file.
+func IsLack(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
-// nextData finds the next byte that may not be zero.
-func nextData(f *os.File, off, size uint64) (uint64, error) {
+// NextData finds the next byte that may not be zero.
+func NextData(f *os.File, off, size uint64) uint64 {
 	next, err := f.Seek(int64(off), unix.SEEK_DATA)
-	switch {
-	case errors.Is(err, unix.ENXIO):
-		return size, nil
-	case err != nil:
-		return off, nil // the file system does not know
+	if errors.Is(err, unix.ENXIO) {
+		return size
 	}
-	return uint64(next), nil
+	if err != nil {
+		return off // the file system does not know
+	}
+	return uint64(next)
 }
 
 // nextHole finds the end of the data at off.
@@ -253,17 +258,11 @@ func nextHole(f *os.File, off, size uint64) uint64 {
 	return uint64(next)
 }
 
-// lstatOf is lstat of a name that read has given.
-func (h *handle) lstatOf(name []byte) (stat, error) {
+// LstatRead is Lstat of a name that Read has given.
+func (h *Dir) LstatRead(name []byte) (Stat, error) {
 	var s unix.Stat_t
 	if err := h.lstatRaw(name, &s); err != nil {
-		return stat{}, err
+		return Stat{}, err
 	}
 	return statOf(&s), nil
-}
-
-func unlock(f *os.File) {
-	if raw, err := f.SyscallConn(); err == nil {
-		_ = raw.Control(func(fd uintptr) { _ = unix.Flock(int(fd), unix.LOCK_UN) })
-	}
 }

@@ -1,6 +1,6 @@
 //go:build linux && (amd64 || arm64)
 
-package scan
+package hostdir
 
 import (
 	"unsafe"
@@ -9,7 +9,7 @@ import (
 )
 
 // lstatRaw is lstat of a name that a NUL follows in memory. It allocates nothing, and there is one for each file of a tree.
-func (h *handle) lstatRaw(name []byte, s *unix.Stat_t) error {
+func (h *Dir) lstatRaw(name []byte, s *unix.Stat_t) error {
 	for {
 		_, _, errno := unix.Syscall6(unix.SYS_NEWFSTATAT, uintptr(h.fd), uintptr(unsafe.Pointer(&name[0])), uintptr(unsafe.Pointer(s)),
 			unix.AT_SYMLINK_NOFOLLOW, 0, 0)

@@ -1,4 +1,4 @@
-package scan
+package hostdir
 
 import (
 	"errors"
@@ -6,29 +6,29 @@ import (
 	"sync"
 )
 
-// maxOpen is how many files stay open to be read from.
-const maxOpen = 64
+// MaxOpen is how many files stay open to be read from.
+const MaxOpen = 64
 
-// fileKey names a file as it was: with its time of change, so that one that was replaced is opened again.
-type fileKey struct{ ino, ctime uint64 }
+// FileKey names a file as it was: with its time of change, so that one that was replaced is opened again.
+type FileKey struct{ Ino, Ctime uint64 }
 
-// openFiles keeps the files open that were read last.
-type openFiles struct {
+// Files keeps the files open that were read last. The zero value is usable.
+type Files struct {
 	mu     sync.Mutex
-	files  map[fileKey]*openFile // guarded by mu
+	files  map[FileKey]*openFile // guarded by mu
 	clock  uint64                // guarded by mu: counts uses
 	closed bool                  // guarded by mu
 }
 
 type openFile struct {
 	f     *os.File
-	users int    // guarded by openFiles.mu
-	used  uint64 // guarded by openFiles.mu
-	drop  bool   // guarded by openFiles.mu: to be closed by its last user
+	users int    // guarded by Files.mu
+	used  uint64 // guarded by Files.mu
+	drop  bool   // guarded by Files.mu: to be closed by its last user
 }
 
-// read reads size bytes at off of a file, which open opens if it is not open.
-func (o *openFiles) read(key fileKey, off, size uint64, open func() (*os.File, error)) ([]byte, error) {
+// Read reads size bytes at off of a file, which open opens if it is not open.
+func (o *Files) Read(key FileKey, off, size uint64, open func() (*os.File, error)) ([]byte, error) {
 	x, err := o.take(key, open)
 	if err != nil {
 		return nil, err
@@ -41,7 +41,7 @@ func (o *openFiles) read(key fileKey, off, size uint64, open func() (*os.File, e
 	return b, nil
 }
 
-func (o *openFiles) take(key fileKey, open func() (*os.File, error)) (*openFile, error) {
+func (o *Files) take(key FileKey, open func() (*os.File, error)) (*openFile, error) {
 	if x, err := o.find(key); x != nil || err != nil {
 		return x, err
 	}
@@ -60,9 +60,9 @@ func (o *openFiles) take(key fileKey, open func() (*os.File, error)) (*openFile,
 		return x, nil
 	}
 	if o.files == nil {
-		o.files = map[fileKey]*openFile{}
+		o.files = map[FileKey]*openFile{}
 	}
-	if len(o.files) >= maxOpen {
+	if len(o.files) >= MaxOpen {
 		o.evict()
 	}
 	o.clock++
@@ -71,7 +71,7 @@ func (o *openFiles) take(key fileKey, open func() (*os.File, error)) (*openFile,
 	return x, nil
 }
 
-func (o *openFiles) find(key fileKey) (*openFile, error) {
+func (o *Files) find(key FileKey) (*openFile, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.closed {
@@ -87,8 +87,8 @@ func (o *openFiles) find(key fileKey) (*openFile, error) {
 }
 
 // evict drops the file whose use is longest ago. o.mu is held.
-func (o *openFiles) evict() {
-	var oldest fileKey
+func (o *Files) evict() {
+	var oldest FileKey
 	var least *openFile
 	for k, x := range o.files {
 		if least == nil || x.used < least.used {
@@ -107,14 +107,15 @@ func (x *openFile) end() {
 	}
 }
 
-func (o *openFiles) give(x *openFile) {
+func (o *Files) give(x *openFile) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	x.users--
 	x.end()
 }
 
-func (o *openFiles) close() {
+// Close closes those that nobody reads, and the others when they have been read. Read fails then.
+func (o *Files) Close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.closed = true
