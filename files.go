@@ -41,7 +41,7 @@ const (
 // Conflict is a file that was changed on the device and on a clone; see Report.Conflicts.
 type Conflict = device.Conflict
 
-// ErrConflict: files were changed on the device while a clone changed them, and Config.Conflicts is ConflictFail.
+// ErrConflict is the end of a run whose files were changed on the device while a clone changed them, with ConflictFail.
 var ErrConflict = device.ErrConflict
 
 var conflictPolicies = map[ConflictPolicy]reconcile.Policy{

@@ -174,7 +174,7 @@ func badCommands(t *testing.T) []badInput {
 		fails("demo-link", `"frob"`, "--link", "loopback", "demo", "--link", "frob"),
 		fails("version-argument", "not 1", "version", "it takes no arguments", "version", "x"),
 		fails("paths-argument", "not 1", "paths", "it takes no arguments", "paths", "x"),
-		fails("cloud-command", `"frob"`, "cloud", "there are add, list", "cloud", "frob"),
+		fails("cloud-command", `"frob"`, "cloud", "there are add, check, list", "cloud", "frob"),
 		fails("cloud-add-few", "not 1", "add", "give its address", "cloud", "add", "x"),
 		fails("cloud-add-address", "not an address", "cloud x", "clonecloud://HOST:PORT", "cloud", "add", "x", "http://here"),
 		fails("cloud-add-name", `"a b"`, "name of a cloud", "letters, digits", "cloud", "add", "a b", "http://here"),

@@ -24,7 +24,7 @@ func newCloudCommand() *cobra.Command {
 		Args:  group,
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newCloudAddCommand(), newCloudListCommand(), newCloudRemoveCommand(), newCloudStatusCommand())
+	cmd.AddCommand(newCloudAddCommand(), newCloudCheckCommand(), newCloudListCommand(), newCloudRemoveCommand(), newCloudStatusCommand())
 	return cmd
 }
 

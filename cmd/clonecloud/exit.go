@@ -31,7 +31,7 @@ var exitCodes = []struct{ code, meaning string }{
 	{code(exitDiffers), "`demo`: the runs differed, or found something else than the input was made for"},
 	{code(exitConflict), "`run`: files were changed by others while a clone changed them; where both versions stand is said on standard error and in the report. Of a program that ends with 0; with `--conflict fail` of every one."},
 	{code(exitDiverged), "a function that was started again after its clone was lost did not repeat what it had done; what it did outside stands, and the run ends"},
-	{code(exitFailed), "CloneCloud failed or was used wrongly: flags, the configuration file, folders, functions that are not there, a report that cannot be written, a cloud that does not answer `cloud status` or `sync`"},
+	{code(exitFailed), "CloneCloud failed or was used wrongly: flags, the configuration file, folders, functions that are not there, a report that cannot be written, a cloud that does not answer `cloud status` or `sync`, damage that `cloud check` found"},
 	{code(exitCannotRun), "the module cannot be run: malformed, invalid, text or a component, wants an import or a memory that is not there, has no such export, takes other arguments"},
 	{code(exitNotFound), "the module's file is not there"},
 	{code(exitInterrupted), "ended by ctrl-C"},

@@ -30,7 +30,8 @@ var scriptEnv = []string{
 //	says PATTERN                       stderr of the last one is one line of ours that matches
 //	fault CODE PATTERN                 it is an error in JSON
 //	json FILE KEY=VALUE...             FILE, or stdout, is JSON with these values; KEY is a path of names and indices
-//	node VARIABLE                      starts a node, whose address is in the variable from then on
+//	node VARIABLE [DIR]                starts a node, whose address is in the variable from then on; its state is in DIR
+//	spoil PATTERN                      changes a byte in the midst of each file that the pattern matches
 func TestScript(t *testing.T) {
 	eachWay(t, func(t *testing.T, run func(*testing.T, io.Reader, ...string) result) {
 		binary := strings.HasSuffix(t.Name(), "/binary")
@@ -57,11 +58,16 @@ func TestScript(t *testing.T) {
 				"fault": scriptFault,
 				"json":  scriptJSON,
 				"node": func(ts *testscript.TestScript, _ bool, args []string) {
-					n, err := clonecloud.StartNode(t.Context(), clonecloud.NodeConfig{Listen: "127.0.0.1:0", Worker: workerCommand()})
+					cfg := clonecloud.NodeConfig{Listen: "127.0.0.1:0", Worker: workerCommand()}
+					if len(args) > 1 {
+						cfg.StateDir = ts.MkAbs(args[1])
+					}
+					n, err := clonecloud.StartNode(t.Context(), cfg)
 					ts.Check(err)
 					ts.Defer(func() { n.Close() })
 					ts.Setenv(args[0], n.Address())
 				},
+				"spoil": scriptSpoil,
 			},
 		})
 	})
@@ -128,6 +134,21 @@ func scriptSays(ts *testscript.TestScript, neg bool, args []string) {
 		regexp.MustCompile(args[0]).MatchString(text)
 	if ok == neg {
 		ts.Fatalf("stderr %q, want one line with %q: %v", text, args[0], !neg)
+	}
+}
+
+// scriptSpoil damages files.
+func scriptSpoil(ts *testscript.TestScript, _ bool, args []string) {
+	list, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(list) == 0 {
+		ts.Fatalf("nothing matches %s", args[0])
+	}
+	for _, name := range list {
+		b, err := os.ReadFile(name)
+		ts.Check(err)
+		b[len(b)/2] ^= 1
+		ts.Check(os.WriteFile(name, b, 0o600))
 	}
 }
 

@@ -191,7 +191,10 @@ func openLine(stderr io.Writer) *line {
 }
 
 // progress draws how far it is, not too often.
-func (l *line) progress(p clonecloud.SyncProgress) {
+func (l *line) progress(p clonecloud.SyncProgress) { l.show(progressText(p)) }
+
+// show draws a text, not too often.
+func (l *line) show(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -199,7 +202,7 @@ func (l *line) progress(p clonecloud.SyncProgress) {
 		return
 	}
 	l.at = now
-	l.draw(progressText(p))
+	l.draw(text)
 }
 
 func progressText(p clonecloud.SyncProgress) string {

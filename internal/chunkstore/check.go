@@ -57,26 +57,35 @@ type CheckStats struct {
 	Removed  int
 }
 
+// CheckOptions are those of a check.
+type CheckOptions struct {
+	ReadData bool // the contents of all objects are verified, too
+	// Report is told what is found, Progress how far it is, at each item. They are called one at a time and must be quick.
+	// Both are optional.
+	Report   func(Problem)
+	Progress func(CheckStats)
+}
+
 // check is a Check that runs.
 type check struct {
-	s      *Store
-	report func(Problem)
+	s *Store
+	o CheckOptions
 
 	mu     sync.Mutex
 	st     CheckStats
 	failed error
 }
 
-// Check looks at names, sizes, roots and what these reach, and with readData at the contents of all objects. It calls
-// report, one call at a time, with what it finds, and removes what is damaged if the store was opened with Repair;
-// nothing that the namespace's owner did not store is touched. The error is of the check itself.
-func (s *Store) Check(ctx context.Context, readData bool, report func(Problem)) (CheckStats, error) {
+// Check looks at names, sizes, roots and what these reach, and at contents if it is to. It removes what is damaged if the
+// store was opened with Repair; nothing that the namespace's owner did not store is touched. The error is of the check
+// itself, the stats hold in any case.
+func (s *Store) Check(ctx context.Context, o CheckOptions) (CheckStats, error) {
 	s.gc.Lock()
 	defer s.gc.Unlock()
-	c := &check{s: s, report: report}
+	c := &check{s: s, o: o}
 	err := s.Flush(ctx)
 	if err == nil {
-		err = c.run(ctx, readData)
+		err = c.run(ctx)
 	}
 	if err == nil {
 		err = c.failed
@@ -87,7 +96,7 @@ func (s *Store) Check(ctx context.Context, readData bool, report func(Problem)) 
 	return c.st, nil
 }
 
-func (c *check) run(ctx context.Context, readData bool) error {
+func (c *check) run(ctx context.Context) error {
 	var objects []name
 	var roots []string
 	err := c.s.b.List(ctx, "", func(i Info) error {
@@ -99,7 +108,7 @@ func (c *check) run(ctx context.Context, readData bool) error {
 			c.remove(ctx, Problem{Name: i.Name, Fault: FaultSize, Err: fmt.Errorf("%d bytes", i.Size)})
 		case ok:
 			objects = append(objects, n)
-			c.st.Bytes += uint64(i.Size)
+			c.step(func(st *CheckStats) { st.Objects, st.Bytes = st.Objects+1, st.Bytes+uint64(i.Size) })
 		case i.Name != formatName:
 			roots = append(roots, i.Name)
 		}
@@ -108,11 +117,10 @@ func (c *check) run(ctx context.Context, readData bool) error {
 	if err != nil {
 		return err
 	}
-	c.st.Objects = len(objects)
 	if err := c.s.refresh(ctx); err != nil {
 		return err
 	}
-	if readData {
+	if c.o.ReadData {
 		if err := place.Parallel(ctx, len(objects), c.atOnce(), func(i int) error { return c.object(ctx, objects[i]) }); err != nil {
 			return err
 		}
@@ -120,12 +128,22 @@ func (c *check) run(ctx context.Context, readData bool) error {
 	return c.reach(ctx, roots)
 }
 
+// step counts, and tells how far the check is.
+func (c *check) step(count func(*CheckStats)) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	count(&c.st)
+	if c.o.Progress != nil {
+		c.o.Progress(c.st)
+	}
+}
+
 // atOnce is how many objects are read at once: checking is computing, where reading does not take long.
 func (c *check) atOnce() int {
 	if c.s.stat == nil {
 		return readers
 	}
-	return runtime.GOMAXPROCS(0)
+	return min(runtime.GOMAXPROCS(0), runtime.NumCPU())
 }
 
 // object verifies an object. Its id is not known from its name, but follows from its content.
@@ -145,9 +163,7 @@ func (c *check) object(ctx context.Context, n name) error {
 	if err != nil && !errors.Is(err, ErrDamaged) {
 		return fmt.Errorf("read object %s: %w", item, err)
 	}
-	c.mu.Lock()
-	c.st.Read++
-	c.mu.Unlock()
+	c.step(func(st *CheckStats) { st.Read++ })
 	if err != nil {
 		c.s.index.drop(n)
 		c.remove(ctx, Problem{Name: item, Fault: FaultDamaged, Err: err})
@@ -192,7 +208,7 @@ func (c *check) reach(ctx context.Context, items []string) error {
 		c.problem(Problem{Name: c.s.secrets.name(r.id).item(), Fault: FaultSort, Err: err})
 	}
 	err := m.from(ctx, roots)
-	c.st.Roots, c.st.Reached = len(roots), len(m.reached)
+	c.step(func(st *CheckStats) { st.Roots, st.Reached = len(roots), len(m.reached) })
 	return err
 }
 
@@ -221,7 +237,7 @@ func (c *check) problem(p Problem) {
 	if p.Removed {
 		c.st.Removed++
 	}
-	if c.report != nil {
-		c.report(p)
+	if c.o.Report != nil {
+		c.o.Report(p)
 	}
 }

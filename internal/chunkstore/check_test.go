@@ -20,14 +20,18 @@ func TestCheck(t *testing.T) {
 		pinRoot(t, s, "bad", a.root)
 		check := func(s *Store, readData bool) (map[Fault][]string, CheckStats) {
 			found := map[Fault][]string{}
-			st, err := s.Check(t.Context(), readData, func(p Problem) {
+			var last CheckStats
+			st, err := s.Check(t.Context(), CheckOptions{ReadData: readData, Progress: func(st CheckStats) { last = st }, Report: func(p Problem) {
 				found[p.Fault] = append(found[p.Fault], p.Name)
 				if p.Removed != (s.o.Repair && (p.Fault == FaultSize || p.Fault == FaultDamaged || p.Fault == FaultRoot)) {
 					t.Errorf("removed: %v of %v", p.Removed, p)
 				}
-			})
+			}})
 			if err != nil {
 				t.Fatal(err)
+			}
+			if last.Objects != st.Objects || last.Bytes != st.Bytes || last.Read != st.Read || last.Reached != st.Reached {
+				t.Errorf("told of %+v at the end, want %+v", last, st)
 			}
 			return found, st
 		}

@@ -98,11 +98,11 @@ func (x *session) verify(t *testing.T, d *forgetful, when string) {
 		t.Fatalf("%s: %v", when, err)
 	}
 	s := openStore(t, f, options(t, testKey, nil))
-	st, err := s.Check(t.Context(), true, func(p Problem) {
+	st, err := s.Check(t.Context(), CheckOptions{ReadData: true, Report: func(p Problem) {
 		if p.Fault != FaultAbsent {
 			t.Errorf("%s: %v", when, p)
 		}
-	})
+	}})
 	if err != nil {
 		t.Fatalf("%s: %v", when, err)
 	}

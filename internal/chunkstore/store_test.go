@@ -402,11 +402,11 @@ func TestAtOnce(t *testing.T) {
 	if st := s.Stats(); st.Objects != 120 {
 		t.Errorf("%d objects, want 120", st.Objects)
 	}
-	st, err := s.Check(t.Context(), true, func(p Problem) {
+	st, err := s.Check(t.Context(), CheckOptions{ReadData: true, Report: func(p Problem) {
 		if p.Fault != FaultSort { // roots here are no directories
 			t.Error(p)
 		}
-	})
+	}})
 	if err != nil || st.Read != 120 {
 		t.Errorf("got %+v, %v", st, err)
 	}

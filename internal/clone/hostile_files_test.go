@@ -256,7 +256,7 @@ func TestStartOfLiars(t *testing.T) {
 func TestFilesOutOfPlace(t *testing.T) {
 	r := newRig(t)
 	for kind := wire.FilesInvalid + 1; kind < wire.FilesLast; kind++ {
-		if kind == wire.FilesStart || kind == wire.FilesGive {
+		if kind == wire.FilesStart || kind == wire.FilesGive || kind == wire.FilesPacked {
 			continue
 		}
 		d := r.ready()
@@ -273,6 +273,7 @@ func TestFilesOutOfPlace(t *testing.T) {
 	for name, m := range map[string]wire.Message{
 		"migrate": &wire.Commit{Offload: 1, Attempt: 1},
 		"have":    &wire.Files{Offload: 1, Attempt: 1, Kind: wire.FilesHave, Data: make([]byte, 33)},
+		"packed":  &wire.Files{Offload: 1, Attempt: 1, Kind: wire.FilesPacked, Data: []byte("garbage")},
 		"want":    &wire.Files{Offload: 1, Attempt: 1, Kind: wire.FilesWant},
 		"start":   &wire.Files{Offload: 1, Attempt: 1, Kind: wire.FilesStart, Data: []byte("garbage")},
 	} {

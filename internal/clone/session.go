@@ -143,10 +143,10 @@ func (s *session) intercept(m wire.Message) bool {
 		}
 		return true
 	case *wire.Files:
-		if m.Kind != wire.FilesGive {
+		if m.Kind != wire.FilesGive && m.Kind != wire.FilesPacked {
 			return false
 		}
-		if err := s.files.Take(m.Data); err != nil {
+		if err := s.files.Take(m.Data, m.Kind == wire.FilesPacked); err != nil {
 			s.flood(fmt.Errorf("%w: %w", err, wire.ErrProtocol))
 		}
 		return true

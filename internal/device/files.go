@@ -200,11 +200,35 @@ func (t *trip) sendFiles(ctx context.Context, kind wire.FilesKind, data []byte) 
 // give returns what sends a Give message, if that much may leave.
 func (t *trip) give(ctx context.Context) func([]byte) error {
 	return func(data []byte) error {
+		kind := wire.FilesGive
+		if t.c.slow() {
+			var err error
+			if data, err = t.c.files.peer.Pack(data); err != nil {
+				return err
+			}
+			kind = wire.FilesPacked
+		}
+		// What is packed and does not go would be lacking in the stream; but then nothing goes any more.
 		if !t.c.mayUpload(uint64(len(data))) {
 			return errUpload
 		}
-		return t.sendFiles(ctx, wire.FilesGive, data)
+		return t.sendFiles(ctx, kind, data)
 	}
+}
+
+// Links on which it takes less time to compress files than to send what that saves; nearby, while the rate is not known, it
+// does not.
+const (
+	slowRate = 30 << 20 // bytes per second
+	slowRTT  = 3 * time.Millisecond
+)
+
+// slow tells whether files are worth compressing together.
+func (c *Controller) slow() bool {
+	if rate := c.cfg.Cloud.Rate(); rate > 0 {
+		return rate < slowRate
+	}
+	return c.conn.end.LeastRTT() > slowRTT
 }
 
 // handleFiles takes what a clone says of files.

@@ -98,3 +98,10 @@ func (c *Cloud) recalled() (rate float64, rtt time.Duration) {
 	}
 	return c.rate, rtt
 }
+
+// Rate is how many bytes of frames a second reach the cloud, 0 if that was not measured.
+func (c *Cloud) Rate() float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.rate
+}

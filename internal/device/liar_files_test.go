@@ -328,11 +328,8 @@ func TestFileLiars(t *testing.T) {
 		if err := os.WriteFile(filepath.Join(dir, "sub", "deep"), []byte("deep"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Symlink("/etc", filepath.Join(dir, "out~")); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(filepath.Join(dir, "out~"), filepath.Join(dir, "link")); err != nil {
-			t.Fatal(err)
+		if err := os.Symlink("/etc", filepath.Join(dir, "link")); err != nil {
+			t.Skipf("no symbolic links: %v", err)
 		}
 		host, err := vfs.OpenHost(dir)
 		if err != nil {

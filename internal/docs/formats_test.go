@@ -59,6 +59,7 @@ func TestFields(t *testing.T) {
 		{"Report", slices.Concat(of(api.Report{}), inList(reflect.TypeFor[api.FunctionReport]()))},
 		{"Figures of inspect", of(inspect.Summary{})},
 		{"Report of sync", of(api.SyncReport{})},
+		{"Report of cloud check", of(api.CheckReport{})},
 		{"What runs have learned", slices.Concat(of(remote.Facts{}), of(learned.Figures{}), inList(reflect.TypeFor[learned.Function]()),
 			[]string{"version", "last", "by_args"})},
 		{"Address and files of a cloud", []string{"version", "address"}},

@@ -111,7 +111,7 @@ var outside = map[string]string{
 	"github.com/spf13/cobra":                "cmd/clonecloud",
 	"github.com/spf13/pflag":                "cmd/clonecloud",
 	"github.com/BurntSushi/toml":            "cmd/clonecloud",
-	"github.com/klauspost/compress":         "internal/delta internal/link",
+	"github.com/klauspost/compress":         "internal/delta internal/link internal/replica",
 	"google.golang.org/protobuf":            "internal/wire internal/wire/wirepb",
 	"github.com/PlakarKorp/go-cdc-chunkers": "internal/tree",
 	"github.com/minio/minio-go/v7":          "internal/chunkstore/place",

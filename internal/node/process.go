@@ -58,10 +58,20 @@ var environment = []string{
 	"GOMAXPROCS", "GOMEMLIMIT", "GOGC", "GODEBUG", "GORACE", "GOCOVERDIR", "GOTRACEBACK",
 }
 
-func workerEnv(dir string) []string {
+// storeEnvironment is what it inherits as well where it keeps files in an object store: who it is there, and whom to trust.
+var storeEnvironment = []string{
+	"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SHARED_CREDENTIALS_FILE", "AWS_PROFILE",
+	"SSL_CERT_FILE", "SSL_CERT_DIR",
+}
+
+func workerEnv(dir, files string) []string {
+	inherited := environment
+	if strings.HasPrefix(files, "s3://") {
+		inherited = slices.Concat(environment, storeEnvironment)
+	}
 	env := []string{"TMPDIR=" + dir, "TMP=" + dir, "TEMP=" + dir}
 	for _, kv := range os.Environ() {
-		if name, _, _ := strings.Cut(kv, "="); slices.Contains(environment, name) {
+		if name, _, _ := strings.Cut(kv, "="); slices.Contains(inherited, name) {
 			env = append(env, kv)
 		}
 	}
@@ -106,7 +116,7 @@ func (n *Node) startProcess(id int) (_ *process, err error) {
 	keep[stdin], keep[stdout], keep[stderr] = true, true, true
 	p.stdin, p.stdout, p.stderr = stdin, stdout, stderr
 	p.cmd = exec.Command(n.cfg.Worker[0], n.cfg.Worker[1:]...)
-	p.cmd.Env, p.cmd.Dir = workerEnv(p.dir), p.dir
+	p.cmd.Env, p.cmd.Dir = workerEnv(p.dir, n.cfg.Files), p.dir
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = in, out, errs
 	p.cmd.SysProcAttr = workerAttr()
 	if !n.cfg.Relay {

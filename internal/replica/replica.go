@@ -7,7 +7,7 @@
 // They travel in wire.Files. Numbers are unsigned varints unless said otherwise, strings and bytes follow their length.
 //
 //	Start   version 1; handles; now; number of mounts; for each
-//	          index, dev, flags (1 read-only, 2 numbers begin anew), last number,
+//	          index, dev, flags (1 read-only, 2 numbers begin anew, 4 cold), last number,
 //	          root entry (bytes, package tree), numbers, open files
 //	        numbers: how many; for each: ino, virtual
 //	        open files: how many; for each: handle, ino, virtual, path, kind, type, rights, inheriting, preopen,
@@ -18,6 +18,7 @@
 //	          1 object:  id (32 bytes), bytes
 //	          2 content: mount, ino, how many objects of it follow, list (bytes, package tree)
 //	          3 lack:    mount, ino, id (32 bytes, zero: content), text
+//	Packed  length of a Give, and the next part of one zstd stream through the conversation (window 2 MiB)
 //	Back    version 1; number of mounts; for each: index, last number, delta (bytes, package tree; empty: none), numbers, open files
 //	Data    records: id (32 bytes), bytes
 //	Have    ids, 32 bytes each
@@ -67,7 +68,9 @@ type Mount struct {
 	ReadOnly bool
 	Root     tree.Entry
 	// Fresh says that Numbers are all there are, and not what came since the last Start of the conversation.
-	Fresh   bool
+	Fresh bool
+	// Cold says that the node has been given nothing of the directory, as far as the device knows.
+	Cold    bool
 	Last    uint64
 	Numbers []local.Number
 	Open    []Open
@@ -247,6 +250,9 @@ func (s *Start) AppendTo(b []byte) []byte {
 		if m.Fresh {
 			flags |= 2
 		}
+		if m.Cold {
+			flags |= 4
+		}
 		b = appendUints(b, uint64(m.Index), m.Dev, flags, m.Last)
 		b = appendBytes(b, m.Root.AppendTo(nil))
 		b = appendOpen(appendNumbers(b, m.Numbers), m.Open)
@@ -261,8 +267,8 @@ func DecodeStart(b []byte) (*Start, error) {
 	s := &Start{Handles: r.uint("handles", 1<<63), Now: r.uint("time", 1<<63)}
 	for range min(r.count("number of mounts", 8), MaxMounts) {
 		m := Mount{Index: uint32(r.uint("mount", MaxMounts)), Dev: r.uint("device", anyUint)}
-		flags := r.uint("flags", 3)
-		m.ReadOnly, m.Fresh = flags&1 != 0, flags&2 != 0
+		flags := r.uint("flags", 7)
+		m.ReadOnly, m.Fresh, m.Cold = flags&1 != 0, flags&2 != 0, flags&4 != 0
 		m.Last = r.uint("last number", 1<<63)
 		root, err := tree.DecodeEntry(r.bytes("root", 1<<16))
 		if err != nil && r.err == nil {

@@ -23,7 +23,7 @@ func start() *Start {
 				{Issued: wasi.FD{Handle: 9, Kind: wasi.KindFile, Type: vfs.TypeRegular, Base: wasi.RightRead}, Ino: 1 << 60, Virtual: 19, Path: "a/b"},
 			},
 		},
-		{Index: 3, Dev: 4, Root: tree.Entry{Kind: tree.KindDir, Ino: 2, Dir: tree.ID{2}}, Last: 15, Open: []Open{
+		{Index: 3, Dev: 4, Cold: true, Root: tree.Entry{Kind: tree.KindDir, Ino: 2, Dir: tree.ID{2}}, Last: 15, Open: []Open{
 			{Issued: wasi.FD{Handle: 5, Kind: wasi.KindDir, Type: vfs.TypeDirectory}, Listing: []wasi.Dirent{{Name: ".", Ino: 16, Type: vfs.TypeDirectory}, {Name: "x", Ino: 17, Type: vfs.TypeRegular}}},
 		}},
 	}}

@@ -312,6 +312,8 @@ const (
 	FilesHave              // device, of a session without a process: what it could give
 	FilesMiss              // node: what of that it lacks
 	FilesKept              // node: what was given is on disk
+	FilesCheck             // device: the node is to check what it keeps; node: how far it is, and what came of it
+	FilesPacked            // device: FilesGive, as the next part of a compressed stream
 	FilesLast
 )
 

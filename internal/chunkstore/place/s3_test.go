@@ -228,7 +228,7 @@ func TestS3Store(t *testing.T) {
 				t.Errorf("object %d: there %v, got %d bytes, %v", i, here, len(b), err)
 			}
 		}
-		if st, err := s.Check(ctx, true, func(p chunkstore.Problem) { t.Error(p) }); err != nil || st.Read != 22 {
+		if st, err := s.Check(ctx, chunkstore.CheckOptions{ReadData: true, Report: func(p chunkstore.Problem) { t.Error(p) }}); err != nil || st.Read != 22 {
 			t.Errorf("checked %+v, %v, want 22 read", st, err)
 		}
 		if err := s.Close(); err != nil {

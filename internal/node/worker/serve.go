@@ -64,7 +64,7 @@ func (w *worker) begin(a *control.Assignment) error {
 			Memory: a.Limits.Memory, Exec: a.Limits.Exec, Wall: a.Limits.Wall, Compile: a.Limits.Compile,
 			Output: a.Limits.Output, Clones: a.Limits.Clones,
 		},
-		Files: clone.Files{Open: w.filesStore, Spool: spool, Limit: a.Limits.Written},
+		Files: w.openFiles(spool, a.Limits.Written),
 	}
 	config := trust.ServerConfig(a.Chain, w.key)
 	config.Certificates = nil

@@ -35,6 +35,7 @@ type worker struct {
 	relayed   *relayed
 
 	host    *clone.Host
+	files   *kept // nil before the assignment
 	assign  *control.Assignment
 	route   trust.Route
 	chain   atomic.Pointer[[][]byte]
@@ -84,6 +85,11 @@ func (w *worker) run(stdin io.Reader) error {
 	if err := w.prepare(); err != nil {
 		return err
 	}
+	defer func() {
+		if w.files != nil {
+			w.files.close(closeTime)
+		}
+	}()
 	ended := make(chan error, 1)
 	for {
 		next := make(chan error, 1)

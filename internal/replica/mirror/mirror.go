@@ -59,15 +59,16 @@ var ErrIdle = errors.New("no offload runs")
 
 // Files are those of one conversation.
 type Files struct {
-	cfg   Config
-	cache cache
+	cfg      Config
+	cache    cache
+	unpacker replica.Unpacker // of the goroutine that works
 
 	mu      sync.Mutex
 	numbers map[uint32]*local.Numbers // guarded by mu; by mount
 	flights map[key]*flight           // guarded by mu
 	later   []*flight                 // guarded by mu; to be asked for when there is room
 	way     way                       // guarded by mu
-	queue   [][]byte                  // guarded by mu; Give messages to take in
+	queue   []message                 // guarded by mu; Give messages to take in
 	queued  int                       // guarded by mu; their bytes
 	working bool                      // guarded by mu
 	idle    chan struct{}             // guarded by mu; closed when working ends; nil: nobody waits
@@ -129,14 +130,21 @@ func New(cfg Config) *Files {
 // cacheBytes bounds the objects at hand in memory.
 const cacheBytes = 64 << 20
 
-// Take takes a Give message in. It does not wait. The error is the device's fault.
-func (f *Files) Take(data []byte) error {
+// message is one that is to be taken in.
+type message struct {
+	data   []byte
+	packed bool
+}
+
+// Take takes a Give message in, packed if it is part of the compressed stream. It does not wait. The error is the device's
+// fault.
+func (f *Files) Take(data []byte, packed bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.queued += len(data); f.queued > maxQueue {
 		return ErrFlood
 	}
-	f.queue = append(f.queue, data)
+	f.queue = append(f.queue, message{data, packed})
 	if !f.working {
 		f.working = true
 		go f.work()
@@ -157,18 +165,25 @@ func (f *Files) work() {
 			f.mu.Unlock()
 			return
 		}
-		data := f.queue[0]
-		f.queue[0] = nil
+		m := f.queue[0]
+		f.queue[0] = message{}
 		f.queue = f.queue[1:]
 		f.mu.Unlock()
-		if err := f.takeIn(data); err != nil {
+		data, err := m.data, error(nil)
+		if m.packed {
+			data, err = f.unpacker.Unpack(data)
+		}
+		if err == nil {
+			err = f.takeIn(data)
+		}
+		if err != nil {
 			f.end(err)
 			if f.cfg.Fault != nil {
 				f.cfg.Fault(err)
 			}
 		}
 		f.mu.Lock()
-		f.queued -= len(data)
+		f.queued -= len(m.data)
 		f.mu.Unlock()
 	}
 }
@@ -314,6 +329,9 @@ func (f *Files) Begin(ctx context.Context, data []byte, home wasi.System, clock 
 		}
 		n.Apply(m.Numbers)
 		n.Last = m.Last
+		if m.Cold && f.cold == -1 {
+			f.cold = 1
+		}
 	}
 	f.mu.Unlock()
 	for i := range s.Mounts {

@@ -77,7 +77,7 @@ func TestFetch(t *testing.T) {
 	if w := d.next(); w != (replica.Want{Mount: 3, Ino: 7, Off: 50, Size: 1000, ID: o.ID}) {
 		t.Errorf("asked for %+v", w)
 	}
-	if err := f.Take(replica.AppendObject(nil, o)); err != nil {
+	if err := f.Take(replica.AppendObject(nil, o), false); err != nil {
 		t.Fatal(err)
 	}
 	if b := <-got; string(b) != string(o.Data) {
@@ -133,7 +133,7 @@ func TestNeededOvertakes(t *testing.T) {
 	if w := d.next(); w.ID != last.ID {
 		t.Errorf("asked for offset %d before what is needed", w.Off)
 	}
-	if err := f.Take(replica.AppendObject(nil, last)); err != nil {
+	if err := f.Take(replica.AppendObject(nil, last), false); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-done; err != nil {
@@ -149,7 +149,7 @@ func TestNeededOvertakes(t *testing.T) {
 			}
 			seen[got.ID] = true
 		}
-		if err := f.Take(replica.AppendObject(nil, objects[w.Chunk.ID])); err != nil {
+		if err := f.Take(replica.AppendObject(nil, objects[w.Chunk.ID]), false); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -167,8 +167,8 @@ func TestContentBringsChunks(t *testing.T) {
 		if w.ID != (tree.ID{}) || w.Ino != 5 || w.Size == 0 {
 			t.Errorf("asked for %+v", w)
 		}
-		_ = f.Take(replica.AppendContent(nil, 1, 5, 2, tree.EncodeList(list)))
-		_ = f.Take(replica.AppendObject(replica.AppendObject(nil, a), b))
+		_ = f.Take(replica.AppendContent(nil, 1, 5, 2, tree.EncodeList(list)), false)
+		_ = f.Take(replica.AppendObject(replica.AppendObject(nil, a), b), false)
 	}()
 	got, err := s.Content(t.Context(), 5, tree.ID{})
 	if err != nil || len(got) != 3 {
@@ -201,7 +201,7 @@ func TestBadAnswers(t *testing.T) {
 			f := newFiles(t, d)
 			go func() {
 				d.next()
-				_ = f.Take(answer)
+				_ = f.Take(answer, false)
 			}()
 			_, err := (&source{f, 0}).Chunk(t.Context(), 1, 0, chunkOf(o))
 			var abort *vfs.AbortError
@@ -218,7 +218,7 @@ func TestFlood(t *testing.T) {
 	piece := make([]byte, 8<<20)
 	var err error
 	for range maxQueue/len(piece) + 1 {
-		err = errors.Join(err, f.Take(piece))
+		err = errors.Join(err, f.Take(piece, false))
 	}
 	if !errors.Is(err, ErrFlood) {
 		t.Errorf("got %v", err)
@@ -268,7 +268,7 @@ func TestMissing(t *testing.T) {
 		o := object(i, 50)
 		have = append(have, o.ID[:]...)
 		if i%3 == 0 {
-			if err := f.Take(replica.AppendObject(nil, o)); err != nil {
+			if err := f.Take(replica.AppendObject(nil, o), false); err != nil {
 				t.Fatal(err)
 			}
 		}

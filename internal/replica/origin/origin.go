@@ -149,7 +149,11 @@ type Peer struct {
 	known   map[tree.ID]bool
 	grown   bool        // known has
 	numbers map[int]int // position in the log of numbers, by mount
+	packer  replica.Packer
 }
+
+// Pack compresses a Give message, behind all that the peer was given so before.
+func (p *Peer) Pack(data []byte) ([]byte, error) { return p.packer.Pack(data) }
 
 // NewPeer returns what the clone of a new conversation knows: directories that its node has been given before.
 func (f *Files) NewPeer() *Peer {
@@ -217,7 +221,7 @@ func (f *Files) Depart(ctx context.Context, l *local.System, state *wasi.State, 
 		if v == nil {
 			continue
 		}
-		s := replica.Mount{Index: uint32(m.Index), Dev: l.Dev(m.Index), ReadOnly: m.ReadOnly, Root: v.Root()}
+		s := replica.Mount{Index: uint32(m.Index), Dev: l.Dev(m.Index), ReadOnly: m.ReadOnly, Root: v.Root(), Cold: len(p.known) == 0}
 		for _, fd := range state.FDs() {
 			if o, ok := l.Opened(fd.Handle); ok && o.Mount == m.Index {
 				if x, ok := opened(v, o); ok {
