@@ -76,6 +76,7 @@ func TestCommandLines(t *testing.T) {
 		{"device alone", "none", []string{binary}},
 		{"local cloud", "none", []string{binary, "--cloud", "local"}},
 		{"all on the clone", "none", []string{binary, "--cloud", "local", "--offload", "always"}},
+		{"all but files on the clone", "none", []string{binary, "--cloud", "local", "--offload", "always", "--files", "home"}},
 		{"configuration file", config, []string{binary}},
 		{"wasmtime", "none", []string{*wasmtime}},
 	}

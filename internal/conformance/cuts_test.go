@@ -58,6 +58,7 @@ func cutWay(seed uint64) Way {
 	if rng.IntN(5) == 0 {
 		w.Device = Interpreter
 	}
+	w.Files = *filesFlag || seed%2 == 0
 	if rng.IntN(6) == 0 {
 		w.KillAt = 1 + rng.IntN(120)
 		return w
@@ -103,6 +104,7 @@ func TestCuts(t *testing.T) {
 	l := newLab(t)
 	want := mixAlone(t, l, bin)
 	var s tally
+	var follow filesTally
 	var mu sync.Mutex
 	var struck, resumed, killed int
 	reasons := map[string]int{}
@@ -131,6 +133,9 @@ func TestCuts(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		s.add(got)
+		if w.Files {
+			follow.add(got)
+		}
 		if got.Fired > 0 {
 			struck++
 		}
@@ -151,7 +156,11 @@ func TestCuts(t *testing.T) {
 	}
 	t.Logf("%d runs: %d with a fault that struck, %d with the clones killed, %d resumed; %v; fallbacks by reason %v",
 		runs, struck, killed, resumed, &s, reasons)
+	t.Logf("with files: %v", &follow)
 	if n := int(runs); !t.Failed() && (struck < n/3 || resumed < n/20 || s.fallbacks < n/10 || s.offloads < n) {
 		t.Errorf("too little was broken to mean anything")
+	}
+	if f := &follow; !t.Failed() && (f.changed < f.runs/2 || f.up == 0 || f.onFiles() > f.offloads/10) {
+		t.Error("too little of the files followed to mean anything")
 	}
 }

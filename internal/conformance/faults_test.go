@@ -23,6 +23,9 @@ import (
 
 var faultsFlag = flag.Int("faults", 0, "how many faults TestFaults lets strike; default 120, 10,000 with -full, 30 with -short")
 
+// faultsKey is what the node keeps the files of all runs with: workers that are killed and that are not share a store.
+var faultsKey = [32]byte{0xfa}
+
 // netWay is how one run over a real link is broken.
 type netWay struct {
 	seed  uint64
@@ -47,6 +50,7 @@ func drawNetWay(seed uint64) netWay {
 		w.way.Device = Interpreter
 	}
 	w.after = time.Duration(rng.IntN(60)) * time.Millisecond
+	w.way.Files, w.way.Trace, w.way.key = *filesFlag || seed%2 == 0, true, faultsKey
 	switch rng.IntN(6) {
 	case 0:
 		w.kill = true
@@ -107,6 +111,7 @@ func (p *path) close() {
 type campaign struct {
 	mu                                      sync.Mutex
 	t                                       tally
+	follow                                  filesTally
 	runs, struck, kills, restarts, switches int
 	hit, resumed                            int // runs with a fault; with a conversation that went on
 	kinds                                   map[string]int
@@ -179,6 +184,12 @@ func TestFaults(t *testing.T) {
 	daemon.Wait()
 	t.Logf("%d runs in %v, %d of them struck, %d of these resumed; %d faults: %d on links %v, %d workers killed, %d daemons killed, %d addresses changed; %v; fallbacks by reason %v",
 		c.runs, time.Since(begin).Round(time.Second), c.hit, c.resumed, c.faults(), c.struck, c.kinds, c.kills, c.restarts, c.switches, &c.t, c.reasons)
+	t.Logf("with files: %v", &c.follow)
+	site.Close()
+	checkStore(t, filepath.Join(site.State, "node", "files"), faultsKey)
+	if f := &c.follow; !t.Failed() && (f.changed < f.runs/3 || f.up == 0 || f.onFiles() > f.offloads/5) {
+		t.Error("too little of the files followed to mean anything")
+	}
 	if !t.Failed() && (c.resumed < c.hit/10 || c.t.fallbacks == 0 || c.t.offloads < c.runs) {
 		t.Error("too little was broken to mean anything")
 	}
@@ -222,6 +233,9 @@ func (c *campaign) one(l *Lab, site *Site, w netWay, bin []byte, arg string, wan
 	defer c.mu.Unlock()
 	c.runs++
 	c.t.add(got)
+	if w.way.Files {
+		c.follow.add(got)
+	}
 	fired := p.proxies[0].Fired()
 	c.struck += len(fired)
 	for _, f := range fired {

@@ -102,6 +102,8 @@ type Way struct {
 	only   func(name string) bool // the candidates that may move; nil: all
 	hear   func(trace.Event)      // the run's events, as they come
 	settle func(*origin.Config)   // changes how the mounts follow
+	key    [32]byte               // that the node keeps files with; zero: a random one
+	node   func(*clone.Host)      // changes the node, which is of this run alone
 	// tamper gets the device's end of each link, and what ends all clones.
 	tamper func(l link.Link, kill func()) link.Link
 }
@@ -123,7 +125,9 @@ func (w Way) String() string {
 }
 
 // alone tells whether the way's clones are on a node of their own, so that they can be ended.
-func (w *Way) alone() bool { return w.KillAt > 0 || w.Direct != nil || w.tamper != nil }
+func (w *Way) alone() bool {
+	return w.KillAt > 0 || w.Direct != nil || w.tamper != nil || w.node != nil
+}
 
 // broken tells whether something happens to the link or the node.
 func (w *Way) broken() bool { return len(w.Faults.Faults) > 0 || w.KillAt > 0 || w.tamper != nil }
@@ -188,6 +192,9 @@ func (l *Lab) host(w Way) (*clone.Host, error) {
 	if key != "" {
 		l.hosts[key] = h
 	}
+	if w.node != nil {
+		w.node(h)
+	}
 	return h, nil
 }
 
@@ -235,6 +242,7 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 		if err != nil {
 			return nil, err
 		}
+		defer dir.Close()
 		cfg.Local.Mounts = append(cfg.Local.Mounts, local.Mount{FS: dir, Guest: m.Guest})
 	}
 	if w.Files && w.Clone != "" {
@@ -244,7 +252,9 @@ func (l *Lab) Run(ctx context.Context, c Case, w Way) (*Outcome, error) {
 		}
 		defer os.RemoveAll(state)
 		cfg.Files = func() *origin.Files { return follow(c.Mounts, w, state, cfg.Log) }
-		_, _ = rand.Read(cfg.FilesKey[:])
+		if cfg.FilesKey = w.key; w.key == [32]byte{} {
+			_, _ = rand.Read(cfg.FilesKey[:])
+		}
 	}
 	var network *link.Network
 	switch {

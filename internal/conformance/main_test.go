@@ -13,6 +13,9 @@ func TestMain(m *testing.M) {
 	if code, child := ChildMain(); child {
 		os.Exit(code)
 	}
+	if len(os.Args) == 4 && os.Args[1] == crashChild {
+		os.Exit(crashMain(os.Args[2], os.Args[3]))
+	}
 	flag.Parse()
 	os.Exit(m.Run())
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,8 +17,11 @@ import (
 var (
 	corpusDir = flag.String("corpus", os.Getenv("CLONECLOUD_CORPUS"),
 		"folder with the built programs: c/ (corpus/build.sh) and gotests/; without it only what go builds by itself runs")
-	full    = flag.Bool("full", false, "run the whole campaign, not its short form")
-	whole   = flag.Bool("whole", false, "move programs as a whole only, nothing inside them")
+	full  = flag.Bool("full", false, "run the whole campaign, not its short form")
+	whole = flag.Bool("whole", false, "move programs as a whole only, nothing inside them")
+	// filesFlag has all ways of all suites, where only some do by default.
+	filesFlag = flag.Bool("files", false, "run all of the suites with directories that follow the program too, not only a part")
+
 	only    = flag.String("program", "", "run just the programs whose name contains this")
 	oneSeed = flag.Uint64("seed", 0, "replay one seed")
 )
@@ -146,21 +150,39 @@ func testProgram(t *testing.T, l *Lab, p corpus.Program, built string, ways func
 		if testing.Short() || *whole {
 			ways = ways[:1]
 		}
+		if len(p.Dirs) > 0 {
+			ways = withFiles(ways)
+		}
 		for _, w := range ways {
 			got := runProgram(t, l, p, built, w, false)
-			var s tally
+			var s filesTally
 			for i, o := range got {
 				s.add(o)
 				if d := Diff(want[i], o); d != "" {
 					t.Errorf("%s %s, way %v:\n%s\nlog: %v", p.Name, p.Runs[i].Name, w, d, o.Log)
 				}
 			}
-			t.Logf("%s>%s deep=%t all=%t depth=%d: %v", pair[0], pair[1], w.Deep, w.All, w.Depth, &s)
+			t.Logf("%s>%s deep=%t all=%t depth=%d files=%t: %v", pair[0], pair[1], w.Deep, w.All, w.Depth, w.Files, &s)
+			if w.Files && s.onFiles() > 10+s.offloads/10 {
+				t.Errorf("way %v: %v: the files did not follow", w, &s)
+			}
 			if s.offloads == 0 || !w.Deep && s.share() < floor {
 				t.Errorf("way %v: %v: below the floor", w, &s)
 			}
 		}
 	}
+}
+
+// withFiles adds ways in which the directories follow: with -files for each way, else for the first and the last.
+func withFiles(ways []Way) []Way {
+	all := slices.Clone(ways)
+	for i, w := range ways {
+		if *filesFlag || i == 0 || i == len(ways)-1 {
+			w.Files, w.Trace = true, true
+			all = append(all, w)
+		}
+	}
+	return all
 }
 
 // deepWays are a way that moves whole programs, one that moves what _start calls, one that moves anything that

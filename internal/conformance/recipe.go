@@ -40,6 +40,7 @@ type Recipe struct {
 	KillAt    int           `json:"kill_at,omitempty"`
 	Grace     time.Duration `json:"grace_ns,omitempty"`
 	Tracker   int           `json:"tracker,omitempty"`
+	Files     bool          `json:"files,omitempty"`
 
 	// Difference is how the run differed from that on the device alone; "" if it did not.
 	Difference string `json:"difference,omitempty"`
@@ -51,7 +52,8 @@ func NewRecipe(test string, c Case, w Way, difference string) *Recipe {
 	return &Recipe{
 		Version: recipeVersion, Test: test, Case: c.Name, Args: c.Args, Module: hex.EncodeToString(sum[:]),
 		Device: w.Device, Clone: w.Clone, Canonical: w.Canonical, Deep: w.Deep, All: w.All, First: w.First, Sample: w.Sample, Skip: w.Skip,
-		Depth: w.Depth, Seed: w.Seed, Faults: w.Faults.String(), KillAt: w.KillAt, Grace: w.Grace, Tracker: int(w.Tracker), Difference: difference,
+		Depth: w.Depth, Seed: w.Seed, Faults: w.Faults.String(), KillAt: w.KillAt, Grace: w.Grace, Tracker: int(w.Tracker), Files: w.Files,
+		Difference: difference,
 	}
 }
 
@@ -63,7 +65,7 @@ func (r *Recipe) Way() (Way, error) {
 	}
 	return Way{
 		Device: r.Device, Clone: r.Clone, Canonical: r.Canonical, Deep: r.Deep, All: r.All, First: r.First, Sample: r.Sample, Skip: r.Skip,
-		Depth: r.Depth, Seed: r.Seed, Faults: plan, KillAt: r.KillAt, Grace: r.Grace, Tracker: linmem.Tracker(r.Tracker), Trace: true,
+		Depth: r.Depth, Seed: r.Seed, Faults: plan, KillAt: r.KillAt, Grace: r.Grace, Tracker: linmem.Tracker(r.Tracker), Files: r.Files, Trace: true,
 	}, nil
 }
 

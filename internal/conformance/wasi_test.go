@@ -166,7 +166,7 @@ func TestWASI(t *testing.T) {
 		pairs = pairs[:1]
 	}
 	l := newLab(t)
-	sums, stays := map[string]*tally{}, map[string]int{}
+	sums, stays := map[string]*filesTally{}, map[string]int{}
 	moved := map[string]int{}
 	for _, g := range guests {
 		if !strings.Contains(g.name, *only) {
@@ -187,14 +187,18 @@ func TestWASI(t *testing.T) {
 				t.Errorf("local run: stdout %q, want %q", want.Stdout, *g.stdout)
 			}
 			for _, pair := range pairs {
-				for _, w := range deepWays(pair) {
+				ways := deepWays(pair)
+				if g.files != nil {
+					ways = withFiles(ways)
+				}
+				for _, w := range ways {
 					got := g.run(t, l, w)
 					if d := Diff(want, got); d != "" {
 						t.Errorf("way %v:\n%s\nlog: %v", w, d, got.Log)
 					}
-					key := fmt.Sprintf("%s>%s deep=%t all=%t depth=%d", pair[0], pair[1], w.Deep, w.All, w.Depth)
+					key := fmt.Sprintf("%s>%s deep=%t all=%t depth=%d files=%t", pair[0], pair[1], w.Deep, w.All, w.Depth, w.Files)
 					if sums[key] == nil {
-						sums[key] = &tally{}
+						sums[key] = &filesTally{}
 					}
 					sums[key].add(got)
 					n, _ := got.Report.Offloads()
@@ -213,7 +217,10 @@ func TestWASI(t *testing.T) {
 		})
 	}
 	for _, k := range slices.Sorted(maps.Keys(sums)) {
-		t.Logf("%s: %d of %d runs moved: %v", k, moved[k], len(guests), sums[k])
+		t.Logf("%s: %d of %d runs moved: %v", k, moved[k], sums[k].runs, sums[k])
+		if s := sums[k]; strings.HasSuffix(k, "files=true") && *only == "" && (s.up == 0 || s.onFiles() > s.offloads/10) {
+			t.Errorf("%s: too little of the files followed to mean anything", k)
+		}
 	}
 	t.Logf("stayed: %v", stays)
 }

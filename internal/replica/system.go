@@ -187,8 +187,8 @@ func (y *System) poll(ctx context.Context, req *wasi.Request, resp *wasi.Respons
 	if err := y.home.Do(ctx, &ask, &answer); err != nil {
 		return err
 	}
-	if answer.Errno != 0 {
-		resp.Errno = answer.Errno
+	resp.Errno = answer.Errno
+	if refused := resp.Errno != vfs.Success; refused {
 		return nil
 	}
 	ready := map[int]wasi.Event{}
