@@ -188,11 +188,16 @@ func (y *System) poll(ctx context.Context, req *wasi.Request, resp *wasi.Respons
 		return err
 	}
 	resp.Errno = answer.Errno
-	if refused := resp.Errno != vfs.Success; refused {
-		return nil
+	if answer.Errno == vfs.Success {
+		return y.join(ctx, req, resp, subs, mine, rest, answer.Data)
 	}
+	return nil
+}
+
+// join makes one answer of what is known of files and of the rest, by number of the subscription.
+func (y *System) join(ctx context.Context, req *wasi.Request, resp *wasi.Response, subs []wasi.Sub, mine, rest []int, events []byte) error {
 	ready := map[int]wasi.Event{}
-	for _, ev := range wasi.ParseEvents(answer.Data) {
+	for _, ev := range wasi.ParseEvents(events) {
 		if int(ev.Index) < len(rest) {
 			ev.Index = uint32(rest[ev.Index])
 			ready[int(ev.Index)] = ev
