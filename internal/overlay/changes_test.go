@@ -341,7 +341,7 @@ func TestTimes(t *testing.T) {
 		{"open h rw f", "", ""},
 		{"write h 0 x", "f", "f"},
 		{"size h 1000", "f", "f"},
-		{"allocate h 0 10", "", ""},
+		{"allocate h 0 10", "f", "f"},
 		{"allocate h 0 2000", "f", "f"},
 		{"read h 0 10", "", ""},
 		{"append h x", "f", "f"},

@@ -125,10 +125,8 @@ func (h *fileHandle) Allocate(off, n uint64) error {
 		return vfs.EBADF
 	case off+n > maxFile:
 		return vfs.EFBIG
-	case off+n <= h.in.size:
-		return nil
 	}
-	return h.fs.resize(h.in, off+n)
+	return h.fs.resize(h.in, max(h.in.size, off+n)) // which sets its time, as Linux does
 }
 
 // SetSize implements vfs.File.

@@ -45,6 +45,9 @@ func NewProgress() *Progress {
 // Add notes a conflict. Of one path there is one: what is learned later is added to it.
 func (p *Progress) Add(c Conflict) Conflict {
 	i, ok := p.ByPath[c.Path]
+	if ok && c.Aside != "" && p.Conflicts[i].Aside != "" && p.Conflicts[i].Aside != c.Aside {
+		ok = false // a second version was laid aside: each has to be told of
+	}
 	if !ok {
 		p.ByPath[c.Path] = len(p.Conflicts)
 		p.Conflicts = append(p.Conflicts, c)
