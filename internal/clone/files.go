@@ -3,6 +3,7 @@ package clone
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/migrate"
@@ -43,26 +44,34 @@ func (h *Host) newFiles(s *session, ctx context.Context) *mirror.Files {
 	})
 }
 
-// filesStore returns the store of a key.
+// filesStore is the store of one key, once it has been opened.
+type filesStore struct {
+	once  sync.Once
+	store mirror.Store
+}
+
+// filesStore returns the store of a key. To open it may take long: the host goes on meanwhile.
 func (h *Host) filesStore(key [32]byte) mirror.Store {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if s := h.stores[key]; s != nil {
-		return s
-	}
-	var s mirror.Store
-	if h.Files.Open != nil && key != ([32]byte{}) {
-		var err error
-		if s, err = h.Files.Open(key); err != nil {
-			h.Log("files of the device are kept in memory: %v", err)
-			s = nil
-		}
-	}
+	s := h.stores[key]
 	if s == nil {
-		s = mirror.NewMemory(memoryFiles)
+		s = &filesStore{}
+		h.stores[key] = s
 	}
-	h.stores[key] = s
-	return s
+	h.mu.Unlock()
+	s.once.Do(func() { s.store = h.openStore(key) })
+	return s.store
+}
+
+func (h *Host) openStore(key [32]byte) mirror.Store {
+	if h.Files.Open != nil && key != ([32]byte{}) {
+		s, err := h.Files.Open(key)
+		if err == nil {
+			return s
+		}
+		h.Log("files of the device are kept in memory: %v", err)
+	}
+	return mirror.NewMemory(memoryFiles)
 }
 
 // memoryFiles bounds what a host without a store keeps.
@@ -112,6 +121,24 @@ func (s *session) leaveTrip() {
 	s.asking.Lock()
 	defer s.asking.Unlock()
 	_ = s.enter(nil) // which does not fail
+	s.files.Rest()
+}
+
+// started are the files of an attempt that is about to begin.
+type started struct {
+	attempt migrate.Attempt
+	start   *replica.Start
+	err     error // why they cannot be used
+}
+
+// takeStart takes the word of the files of the attempt that comes next.
+func (s *session) takeStart(m *wire.Files) error {
+	if m.Kind != wire.FilesStart {
+		return fmt.Errorf("files of kind %d between attempts: %w", m.Kind, wire.ErrProtocol)
+	}
+	st, err := s.files.Start(m.Data)
+	s.start = &started{migrate.Attempt{Offload: m.Offload, Number: m.Attempt}, st, err}
+	return nil
 }
 
 // openFiles makes t, or the files that came for it before it, the System of the process.
@@ -119,11 +146,14 @@ func (s *session) openFiles(ctx context.Context, t *trip) (*replica.System, erro
 	s.proc.WASI.System = t
 	m := s.start
 	s.start = nil
-	if m == nil || (migrate.Attempt{Offload: m.Offload, Number: m.Attempt}) != t.Attempt {
+	if m == nil || m.attempt != t.Attempt {
 		return nil, nil
 	}
+	if m.err != nil {
+		return nil, m.err
+	}
 	state := func() uint64 { return s.proc.WASI.State.Clocks[wasi.Realtime] }
-	files, err := s.files.Begin(ctx, m.Data, t, state)
+	files, err := s.files.Begin(ctx, m.start, t, state)
 	if err != nil {
 		return nil, fmt.Errorf("open the device's files: %w", err)
 	}

@@ -22,7 +22,6 @@ import (
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
-	"github.com/clonecloud/clonecloud/internal/replica/mirror"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasm"
@@ -66,13 +65,13 @@ type Host struct {
 	drain    context.CancelFunc
 
 	mu       sync.Mutex
-	clones   int                       // guarded by mu; admitted
-	sessions map[*session]struct{}     // guarded by mu
-	programs map[wire.ID]*programme    // guarded by mu; by code digest
-	stores   map[[32]byte]mirror.Store // guarded by mu; of files, by their key
-	checks   map[[32]byte]bool         // guarded by mu; those of them that are being checked
-	open     context.Context           // guarded by mu; ends with Close, and with it what is being compiled
-	shut     context.CancelFunc        // guarded by mu
+	clones   int                      // guarded by mu; admitted
+	sessions map[*session]struct{}    // guarded by mu
+	programs map[wire.ID]*programme   // guarded by mu; by code digest
+	stores   map[[32]byte]*filesStore // guarded by mu; of files, by their key
+	checks   map[[32]byte]bool        // guarded by mu; those of them that are being checked
+	open     context.Context          // guarded by mu; ends with Close, and with it what is being compiled
+	shut     context.CancelFunc       // guarded by mu
 }
 
 // Limits bound what the devices of one host may use. Zero fields have the defaults named.
@@ -142,7 +141,7 @@ func (p *programme) ready() bool {
 
 func (h *Host) init() {
 	h.once.Do(func() {
-		h.programs, h.sessions, h.stores = map[wire.ID]*programme{}, map[*session]struct{}{}, map[[32]byte]mirror.Store{}
+		h.programs, h.sessions, h.stores = map[wire.ID]*programme{}, map[*session]struct{}{}, map[[32]byte]*filesStore{}
 		h.checks = map[[32]byte]bool{}
 		h.open, h.shut = context.WithCancel(context.Background())
 		h.drains, h.drain = context.WithCancel(context.Background())

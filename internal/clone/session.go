@@ -42,7 +42,7 @@ type session struct {
 	pending *answered
 	over    bool // the process exited here: its memory is not what the device knows
 	files   *mirror.Files
-	start   *wire.Files                     // of the attempt that comes next; nil: its files stay at home
+	start   *started                        // for the attempt that comes next; nil: its files stay at home
 	nudged  atomic.Pointer[migrate.Process] // the process while its guest runs
 
 	flood  func(error) // ends the conversation
@@ -111,7 +111,7 @@ func (s *session) run(ctx context.Context) error {
 		case *wire.Cancel:
 			s.pending = nil
 		case *wire.Files:
-			s.start = m
+			err = s.takeStart(m)
 		case *wire.Pages, *wire.PagesEnd:
 			// Of an attempt that was refused while its pages were on the way.
 		case *wire.Sync:
@@ -176,18 +176,11 @@ func (s *session) enter(t *trip) error {
 
 // next returns the next message that is not for a running trip.
 func (s *session) next(ctx context.Context) (wire.Message, error) {
-	for {
-		m, err := s.end.Recv(ctx)
-		if err != nil {
-			if ctx.Err() != nil {
-				err = context.Cause(ctx)
-			}
-			return nil, err
-		}
-		if !s.intercept(m) { // what came before there was an interceptor
-			return m, nil
-		}
+	m, err := s.end.Recv(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
+	return m, err
 }
 
 // idle is next between attempts, when a host that takes no more work may end the conversation.

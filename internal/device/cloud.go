@@ -202,7 +202,7 @@ func distrust(format string, args ...any) error {
 // giveUp ends all dealings with the cloud, and says why if that is the first anybody hears of it.
 func (c *Cloud) giveUp(err error) {
 	if c.publish(nil, err) {
-		c.emit(trace.Event{Kind: trace.Lost, Text: peer.Printable(err.Error()), Final: true})
+		c.emit(trace.Event{Kind: trace.Lost, Text: peer.Printable(plain(err)), Final: true})
 		c.say("going on without a clone: %v", err)
 	}
 }
@@ -218,7 +218,7 @@ func (c *Cloud) trouble(ready bool, err error) {
 	}
 	c.mu.Unlock()
 	if err != nil {
-		c.emit(trace.Event{Kind: trace.Lost, Text: peer.Printable(err.Error())})
+		c.emit(trace.Event{Kind: trace.Lost, Text: peer.Printable(plain(err))})
 	}
 	switch {
 	case told:
@@ -461,6 +461,16 @@ func (c *Cloud) totals() traffic {
 		t.resumed += c.conn.end.Resumed()
 	}
 	return t
+}
+
+// unwritten are the bytes of frames that wait for the link.
+func (c *Cloud) unwritten() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == nil {
+		return 0
+	}
+	return c.conn.end.Unwritten()
 }
 
 // Traffic returns the bytes of frames sent and received so far.

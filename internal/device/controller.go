@@ -393,10 +393,9 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 	}
 	if failed {
 		f.Fallbacks[fb.reason]++
-		var private privateError
-		errors.As(err, &private)
+		text, name := t.plainly(fb)
 		t.emit(trace.Event{
-			Kind: trace.Fallback, Took: took, Exec: t.exec, Reason: fb.reason, Text: err.Error(), Name: private.name, HomeCalls: t.journal.Len(),
+			Kind: trace.Fallback, Took: took, Exec: t.exec, Reason: fb.reason, Text: text, Name: name, HomeCalls: t.journal.Len(),
 			Up: t.up, Down: t.down,
 		})
 		c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{Total: took})

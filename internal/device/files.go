@@ -11,6 +11,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/replica"
 	"github.com/clonecloud/clonecloud/internal/replica/origin"
 	"github.com/clonecloud/clonecloud/internal/trace"
+	"github.com/clonecloud/clonecloud/internal/vfs"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
@@ -43,7 +44,11 @@ func (f *files) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response) 
 	case f.shelter != nil:
 		err := f.shelter.Do(ctx, req, resp)
 		if err == nil && !c.replay.Replaying() {
-			err = f.land(ctx)
+			var opened []uint64 // which the program does not know yet
+			if req.Op == wasi.OpOpen && resp.Errno == vfs.Success {
+				opened = append(opened, resp.Handle)
+			}
+			err = f.land(ctx, opened...)
 		}
 		return err
 	case f.trip != nil && c.replay.Replaying() && f.unrecorded(req):
@@ -84,8 +89,8 @@ func (f *files) fallBack(ctx context.Context, t *trip) error {
 	return nil
 }
 
-// land ends a shelter: what was done in it is done for real.
-func (f *files) land(ctx context.Context) error {
+// land ends a shelter: what was done in it is done for real. opened is used besides what the process has.
+func (f *files) land(ctx context.Context, opened ...uint64) error {
 	if f.shelter == nil {
 		f.abandon()
 		return nil
@@ -99,9 +104,9 @@ func (f *files) land(ctx context.Context) error {
 		return fmt.Errorf("merge files: %w", conflictOf(err))
 	}
 	if err := f.apply(ctx, f.trip); err != nil {
-		return fmt.Errorf("merge files: %w", err)
+		return fmt.Errorf("merge files: %w", conflictOf(err))
 	}
-	c.closeUnused(ctx)
+	c.closeUnused(ctx, opened...)
 	return nil
 }
 
@@ -111,7 +116,7 @@ func (f *files) apply(ctx context.Context, t *origin.Trip) error {
 	r, err := t.Apply(context.WithoutCancel(ctx))
 	for _, x := range r.Conflicts {
 		c.report.Conflicts = append(c.report.Conflicts, Conflict{Dir: x.Mount, Path: x.Path, Aside: x.Aside, Kind: x.Kind})
-		c.emit(trace.Event{Kind: trace.Conflict, Name: x.Mount + "/" + x.Path, Text: x.String()})
+		c.emit(trace.Event{Kind: trace.Conflict, Name: x.Mount + "/" + x.Path, Text: x.Kind})
 	}
 	f.top = max(f.top, t.Top())
 	t.Opened(func(h uint64, name string) { c.out.open(h, name, false) })
@@ -178,17 +183,21 @@ func (t *trip) departFiles(ctx context.Context) error {
 		return err
 	}
 	t.files = files
+	if !t.reaches("path_open") {
+		files.Confine()
+	}
 	t.emit(trace.Event{Kind: trace.Pinned, Took: time.Since(begin)})
 	start := files.Start()
-	if !c.mayUpload(uint64(len(start))) {
+	if !c.mayUpload(uint64(len(start)) + t.pending) {
 		return errUpload
 	}
 	if len(start) > wire.MaxFiles {
-		return &refusal{"files", fmt.Sprintf("what is open takes %d bytes to describe", len(start))}
+		return &refusal{filesRefused, fmt.Sprintf("what is open takes %d bytes to describe", len(start))}
 	}
 	if err := t.sendFiles(ctx, wire.FilesStart, start); err != nil {
 		return err
 	}
+	files.Started()
 	return files.Push(pushBytes, t.give(ctx))
 }
 
@@ -200,19 +209,22 @@ func (t *trip) sendFiles(ctx context.Context, kind wire.FilesKind, data []byte) 
 // give returns what sends a Give message, if that much may leave.
 func (t *trip) give(ctx context.Context) func([]byte) error {
 	return func(data []byte) error {
-		kind := wire.FilesGive
-		if t.c.slow() {
+		kind, peer := wire.FilesGive, t.c.files.peer
+		if t.c.slow() && !peer.Torn() {
 			var err error
-			if data, err = t.c.files.peer.Pack(data); err != nil {
+			if data, err = peer.Pack(data); err != nil {
 				return err
 			}
 			kind = wire.FilesPacked
 		}
-		// What is packed and does not go would be lacking in the stream; but then nothing goes any more.
-		if !t.c.mayUpload(uint64(len(data))) {
-			return errUpload
+		err := errUpload
+		if t.c.mayUpload(uint64(len(data)) + t.pending) {
+			err = t.sendFiles(ctx, kind, data)
 		}
-		return t.sendFiles(ctx, kind, data)
+		if err != nil && kind == wire.FilesPacked {
+			peer.Tear() // it is lacking in the stream
+		}
+		return err
 	}
 }
 
@@ -247,7 +259,7 @@ func (t *trip) handleFiles(ctx context.Context, m *wire.Files) error {
 	case wire.FilesBack, wire.FilesData:
 		t.filesDown += uint64(len(m.Data))
 		if err = t.files.Take(m.Kind == wire.FilesBack, m.Data); err != nil && !errors.Is(err, origin.ErrDistrust) {
-			return &refusal{"files", err.Error()} // a limit, or the device's own disk
+			return &refusal{filesRefused, err.Error()} // a limit, or the device's own disk
 		}
 	default:
 		return distrust("files of kind %d", m.Kind)
@@ -289,7 +301,7 @@ func (t *trip) prepareFiles(ctx context.Context) error {
 	case errors.Is(err, origin.ErrDistrust), errors.Is(err, reconcile.ErrInvalid):
 		return distrust("%w", err)
 	}
-	return &refusal{"files", err.Error()}
+	return &refusal{filesRefused, err.Error()}
 }
 
 // conflictOf marks conflicts that end the run.
@@ -307,13 +319,14 @@ func (t *trip) applyFiles(ctx context.Context) error {
 		return nil
 	}
 	err := t.c.files.apply(ctx, t.files)
+	var conflict *reconcile.ConflictError
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, origin.ErrBegun):
-		return &guestError{fmt.Errorf("merge files: %w", err)}
+	case errors.Is(err, origin.ErrBegun), errors.As(err, &conflict):
+		return &guestError{fmt.Errorf("merge files: %w", conflictOf(err))}
 	}
-	return &refusal{"files", err.Error()}
+	return &refusal{filesRefused, err.Error()}
 }
 
 // closeFiles ends the use of pinned versions.

@@ -130,9 +130,12 @@ func (t *trip) apply(ctx context.Context, m *wire.Reintegrate, staged *migrate.S
 	return nil
 }
 
-// closeUnused really closes what the clone has closed.
-func (c *Controller) closeUnused(ctx context.Context) {
+// closeUnused really closes what the clone has closed, but not what is kept.
+func (c *Controller) closeUnused(ctx context.Context, kept ...uint64) {
 	used := map[uint64]bool{}
+	for _, h := range kept {
+		used[h] = true
+	}
 	for _, fd := range c.proc.WASI.State.FDs() {
 		used[fd.Handle] = true
 	}

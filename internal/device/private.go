@@ -189,5 +189,5 @@ const uploadMargin = 1 << 10
 // mayUpload tells whether n more bytes may be sent.
 func (c *Controller) mayUpload(n uint64) bool {
 	limit := c.cfg.Limits.Upload
-	return limit == 0 || c.cfg.Cloud.totals().up+n+uploadMargin <= limit
+	return limit == 0 || c.cfg.Cloud.totals().up+c.cfg.Cloud.unwritten()+n+uploadMargin <= limit
 }

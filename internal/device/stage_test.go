@@ -92,8 +92,10 @@ func (s *stage) ready() {
 }
 
 // migrate takes an offload in.
-func (s *stage) migrate() {
-	s.m = expect[*wire.Migrate](s)
+func (s *stage) migrate() { s.take(expect[*wire.Migrate](s)) }
+
+func (s *stage) take(m *wire.Migrate) {
+	s.m = m
 	s.call = 0
 	if s.mem == nil {
 		var err error

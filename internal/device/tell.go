@@ -9,7 +9,10 @@ import (
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/reconcile"
+	"github.com/clonecloud/clonecloud/internal/replica/origin"
 	"github.com/clonecloud/clonecloud/internal/trace"
+	"github.com/clonecloud/clonecloud/internal/vfs"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 )
 
@@ -67,7 +70,33 @@ func endOf(err error) (reason, text string) {
 	default:
 		reason = "failed"
 	}
-	return reason, err.Error()
+	return reason, plain(err)
+}
+
+// plain is the text of an error as it may stand in a trace: without the names of files. Of others it is complete.
+func plain(err error) string {
+	for _, named := range []error{ErrConflict, origin.ErrBegun, origin.ErrDistrust, reconcile.ErrInvalid} {
+		if errors.Is(err, named) {
+			return named.Error()
+		}
+	}
+	var abort *vfs.AbortError
+	if errors.As(err, &abort) {
+		return "a file cannot be used as the clone has used it"
+	}
+	return err.Error()
+}
+
+// plainly is plain of why an offload fell back, and what is left out of that.
+func (t *trip) plainly(fb *fallback) (text, name string) {
+	var private privateError
+	switch {
+	case errors.As(fb, &private):
+		return fb.Error(), private.name
+	case fb.reason == filesRefused, fb.reason == handedBack && t.files != nil:
+		return fb.reason, fb.err.Error()
+	}
+	return plain(fb), ""
 }
 
 // decided tells where a call of a candidate runs, and why.

@@ -41,6 +41,7 @@ type trip struct {
 	homeCalls                int
 	files                    *origin.Trip  // nil: files stay at home
 	filesUp, filesDown       uint64        // bytes of them
+	pending                  uint64        // bytes of pages that are still to go up
 	back                     func()        // of Config.Away
 	answered                 time.Time     // the last home call
 	turn                     time.Duration // the shortest from an answer to the next call
@@ -140,6 +141,9 @@ func (t *trip) fail(ctx context.Context, err error) error {
 		}
 		return &fallback{"journal full", err}
 	case errors.As(err, &refused):
+		if refused.word == filesRefused {
+			cancel(wire.CancelOvertaken) // the clone may still be at it
+		}
 		return &fallback{refused.word, err}
 	default:
 		cancel(wire.CancelOvertaken)
@@ -149,6 +153,9 @@ func (t *trip) fail(ctx context.Context, err error) error {
 
 // refusal is a clone's word that it will not or cannot.
 type refusal struct{ word, text string }
+
+// filesRefused is the word of a refusal of the device's own, on account of files.
+const filesRefused = "files"
 
 func (r *refusal) Error() string { return peer.Printable(r.text) }
 
@@ -206,13 +213,15 @@ func (t *trip) depart(ctx context.Context, args []uint64) error {
 	}
 	t.capture = time.Since(begin)
 	t.emit(trace.Event{Kind: trace.Depart, Took: t.capture, Pages: uint64(c.pending.Len()), Up: uint64(c.pending.Len()) * delta.PageSize})
-	if !c.mayUpload(uint64(c.pending.Len())*delta.PageSize + uint64(len(img.WASI))) {
+	t.pending = uint64(c.pending.Len())*delta.PageSize + uint64(len(img.WASI))
+	if !c.mayUpload(t.pending) {
 		return errUpload // before any of it has left
 	}
 	begin = time.Now()
 	if err := t.departFiles(ctx); err != nil {
 		return err
 	}
+	t.pending = 0
 	m := &wire.Migrate{
 		Offload: t.attempt.Offload, Attempt: t.attempt.Number, Candidate: t.cand.ID,
 		Continuation: wire.ContinuationCall, Args: args, Image: *img,

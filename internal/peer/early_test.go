@@ -255,3 +255,39 @@ func TestServeFollowsAdmit(t *testing.T) {
 		}
 	})
 }
+
+// TestInterceptInOrder: who intercepts sees all messages in their order, those too that were read before.
+func TestInterceptInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, nodes := earlyPair(t, link.NewNetwork(link.Plan{Latency: 50 * time.Millisecond}, link.NetworkConfig{}), nil)
+		const n = 10
+		if err := stream(t.Context(), p.device, n); err != nil {
+			t.Fatal(err)
+		}
+		p.node = <-nodes
+		defer p.close()
+		synctest.Wait() // they have been read
+		var seen []uint64
+		p.node.Intercept(func(m wire.Message) bool {
+			i, err := numberOf(m)
+			if err != nil {
+				t.Error(err)
+			}
+			seen = append(seen, i)
+			return i < n // what comes last is for the receiver
+		})
+		if len(seen) != n {
+			t.Errorf("saw %d of %d messages", len(seen), n)
+		}
+		for i, got := range seen {
+			if got != uint64(i)+1 {
+				t.Errorf("message %d is the %dth", got, i+1)
+			}
+		}
+		if m, err := p.node.Recv(t.Context()); err != nil {
+			t.Error(err)
+		} else if i, err := numberOf(m); err != nil || i != n {
+			t.Errorf("received %d, %v", i, err)
+		}
+	})
+}

@@ -16,6 +16,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -189,11 +190,18 @@ func (e *Endpoint) send(ctx context.Context, m wire.Message, now bool) error {
 }
 
 // Intercept has f called for each message as it is read, before it waits for a receiver; what f returns true for is not
-// received. f must be quick and must not use the endpoint. Messages that were read before are not seen by it.
+// received. f must be quick and must not use the endpoint. It is called at once for messages that were read before and are not
+// received yet, so that it sees all in their order.
 func (e *Endpoint) Intercept(f func(wire.Message) bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.intercept = f
+	before := len(e.inbox)
+	e.inbox = slices.DeleteFunc(e.inbox, f)
+	if before > inboxLimit/2 && len(e.inbox) <= inboxLimit/2 {
+		close(e.drained)
+		e.drained = make(chan struct{})
+	}
 }
 
 // inboxLimit is how many messages may wait for the receiver before the link is left to fill up.
@@ -274,6 +282,19 @@ func (e *Endpoint) Traffic() Traffic {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.bytes
+}
+
+// Unwritten returns the bytes of frames that have been sent and that no link has taken.
+func (e *Endpoint) Unwritten() (n uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.current == nil {
+		return e.queued - e.arrived // all of it will be sent again
+	}
+	for _, f := range e.current.queue {
+		n += uint64(len(f))
+	}
+	return n
 }
 
 // Delivered returns the bytes of messages that the other side has acknowledged, and when it last did so.

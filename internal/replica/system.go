@@ -154,7 +154,7 @@ func (y *System) Do(ctx context.Context, req *wasi.Request, resp *wasi.Response)
 	case mine == len(hs):
 		return y.files.Do(ctx, req, resp)
 	}
-	resp.Errno = vfs.EXDEV // a rename or a link from one mount to another
+	resp.Errno = vfs.ErrnoOf(y.files.Across(req)) // a rename or a link from one mount to another
 	return nil
 }
 

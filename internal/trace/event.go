@@ -66,7 +66,7 @@ const (
 	Pinned Kind = "pinned"
 	// FilesGiven: the clone was given contents of files, in Took: Up bytes; Down is the request.
 	FilesGiven Kind = "files-given"
-	// Conflict: the device and the clone had changed the same file; Text says what became of it.
+	// Conflict: the device and the clone had changed the same file; Text says how, in a word.
 	Conflict Kind = "conflict"
 	// Sent: it was handed to the link, in Took: Up bytes, as encoded.
 	Sent Kind = "sent"
@@ -108,7 +108,8 @@ type Event struct {
 	Text     string        `json:"text,omitempty"`
 	Final    bool          `json:"final,omitempty"`
 	Module   string        `json:"module,omitempty"` // its SHA-256
-	// Name is that of a file or stream which is the reason of a stay or a fallback. It is for who sits at the device, and
+	// Name is that of a file or stream which is the reason of a stay or a fallback, or what that says with names in it, or the
+	// file of a conflict. It is for who sits at the device, and
 	// stands in no trace.
 	Name string `json:"-"`
 	Args int    `json:"args,omitempty"` // how many

@@ -3,6 +3,7 @@
 package mirror
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -71,6 +72,7 @@ type Files struct {
 	queue   []message                 // guarded by mu; Give messages to take in
 	queued  int                       // guarded by mu; their bytes
 	working bool                      // guarded by mu
+	attempt int                       // guarded by mu; counts attempts that have begun
 	idle    chan struct{}             // guarded by mu; closed when working ends; nil: nobody waits
 	ended   error                     // guarded by mu
 	cold    int                       // guarded by mu; below 0: files seem to be here
@@ -132,8 +134,9 @@ const cacheBytes = 64 << 20
 
 // message is one that is to be taken in.
 type message struct {
-	data   []byte
-	packed bool
+	data    []byte
+	packed  bool
+	attempt int // in which it came
 }
 
 // Take takes a Give message in, packed if it is part of the compressed stream. It does not wait. The error is the device's
@@ -144,7 +147,7 @@ func (f *Files) Take(data []byte, packed bool) error {
 	if f.queued += len(data); f.queued > maxQueue {
 		return ErrFlood
 	}
-	f.queue = append(f.queue, message{data, packed})
+	f.queue = append(f.queue, message{data, packed, f.attempt})
 	if !f.working {
 		f.working = true
 		go f.work()
@@ -174,7 +177,7 @@ func (f *Files) work() {
 			data, err = f.unpacker.Unpack(data)
 		}
 		if err == nil {
-			err = f.takeIn(data)
+			err = f.takeIn(data, m.attempt)
 		}
 		if err != nil {
 			f.end(err)
@@ -188,8 +191,8 @@ func (f *Files) work() {
 	}
 }
 
-// takeIn verifies what came, and hands it to those who wait.
-func (f *Files) takeIn(data []byte) error {
+// takeIn verifies what came in an attempt, and hands it to those who wait.
+func (f *Files) takeIn(data []byte, attempt int) error {
 	list, err := replica.DecodeGive(data)
 	if err != nil {
 		return err
@@ -202,24 +205,29 @@ func (f *Files) takeIn(data []byte) error {
 			if sha256.Sum256(g.Object.Data) != g.Object.ID {
 				return fmt.Errorf("object %v arrived with other contents: %w", g.Object.ID, replica.ErrMalformed)
 			}
+			if len(g.Object.Data) < len(data)/2 {
+				g.Object.Data = bytes.Clone(g.Object.Data) // it must not keep all of the message in memory
+			}
 			f.cache.put(g.Object.ID, g.Object.Data)
-			f.land(key{id: g.Object.ID}, func(x *flight) { x.data = g.Object.Data })
+			f.land(key{id: g.Object.ID}, anyAttempt, func(x *flight) { x.data = g.Object.Data })
 			keep = append(keep, g.Object)
 		case g.List != nil:
 			chunks, err := tree.DecodeList(g.List)
 			if err != nil {
 				return fmt.Errorf("%w: %w", replica.ErrMalformed, err)
 			}
-			f.judge(chunks)
-			f.announce(chunks, g.Follow)
-			f.land(key{mount: g.Mount, ino: g.Ino}, func(x *flight) { x.list = chunks })
+			if k := (key{mount: g.Mount, ino: g.Ino}); f.expected(k) {
+				f.judge(chunks)
+				f.announce(chunks, min(g.Follow, mostAlong), attempt)
+				f.land(k, attempt, func(x *flight) { x.list = chunks })
+			}
 		default:
 			why := fmt.Errorf("the device cannot give it: %s", g.Lack)
 			k := key{id: g.ID}
 			if g.ID == (tree.ID{}) {
 				k = key{mount: g.Mount, ino: g.Ino}
 			}
-			f.land(k, func(x *flight) { x.err = why })
+			f.land(k, attempt, func(x *flight) { x.err = why })
 		}
 	}
 	f.pump()
@@ -235,12 +243,23 @@ func (f *Files) takeIn(data []byte) error {
 	return nil
 }
 
+// expected tells whether something was asked for and has not come.
+func (f *Files) expected(k key) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	x := f.flights[k]
+	return x != nil && x.sent && !x.over()
+}
+
+// mostAlong bounds the objects that can come along with the word of what a file consists of.
+const mostAlong = 1 << 12
+
 // announce makes those who need one of the objects that follow wait for it in place of asking.
-func (f *Files) announce(chunks []tree.Chunk, follow int) {
+func (f *Files) announce(chunks []tree.Chunk, follow, attempt int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, c := range chunks {
-		if follow == 0 || f.ended != nil {
+		if follow == 0 || f.ended != nil || attempt != f.attempt {
 			return
 		}
 		if c.Hole() {
@@ -255,13 +274,16 @@ func (f *Files) announce(chunks []tree.Chunk, follow int) {
 	}
 }
 
-// land ends a flight.
-func (f *Files) land(k key, fill func(*flight)) {
+// anyAttempt is of what holds in all attempts. Other things that were said in one that was given up may hold no longer.
+const anyAttempt = -1
+
+// land ends a flight with what came in an attempt.
+func (f *Files) land(k key, attempt int, fill func(*flight)) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	x := f.flights[k]
-	if x == nil {
-		return
+	if x == nil || x.over() || attempt != anyAttempt && attempt != f.attempt {
+		return // nobody waits, or somebody uses what came before
 	}
 	fill(x)
 	if !x.at.IsZero() {
@@ -276,9 +298,7 @@ func (f *Files) land(k key, fill func(*flight)) {
 	if k.id != (tree.ID{}) || x.err != nil {
 		delete(f.flights, k)
 	}
-	if !x.over() {
-		close(x.done)
-	}
+	close(x.done)
 }
 
 // end makes all that is on its way fail, and what is asked for later.
@@ -310,16 +330,15 @@ func (f *Files) Traffic() (fetched, found uint64) {
 	return f.fetched, f.found
 }
 
-// Begin opens the directories of an attempt. clock is the last time that the process has seen.
-func (f *Files) Begin(ctx context.Context, data []byte, home wasi.System, clock func() uint64) (*replica.System, error) {
+// Start takes a Start message in. Its attempt may never begin: the device takes for known what the message says. No other attempt
+// may be running.
+func (f *Files) Start(data []byte) (*replica.Start, error) {
 	s, err := replica.DecodeStart(data)
 	if err != nil {
 		return nil, err
 	}
 	f.mu.Lock()
-	// What an attempt that was given up has asked for never comes; what files held then may have changed.
-	clear(f.flights)
-	f.later, f.way.flying = nil, 0
+	defer f.mu.Unlock()
 	for i := range s.Mounts {
 		m := &s.Mounts[i]
 		n := f.numbers[m.Index]
@@ -333,6 +352,16 @@ func (f *Files) Begin(ctx context.Context, data []byte, home wasi.System, clock 
 			f.cold = 1
 		}
 	}
+	return s, nil
+}
+
+// Begin opens the directories of an attempt. clock is the last time that the process has seen.
+func (f *Files) Begin(ctx context.Context, s *replica.Start, home wasi.System, clock func() uint64) (*replica.System, error) {
+	f.mu.Lock()
+	// What an attempt that was given up has asked for never comes; what files held then may have changed.
+	clear(f.flights)
+	f.later, f.way.flying = nil, 0
+	f.attempt++
 	f.mu.Unlock()
 	for i := range s.Mounts {
 		go f.hold(&s.Mounts[i])
@@ -346,6 +375,13 @@ func (f *Files) Begin(ctx context.Context, data []byte, home wasi.System, clock 
 			return f.numbers[index]
 		},
 	})
+}
+
+// Rest ends an attempt: what it expected to need is not asked for on account of another.
+func (f *Files) Rest() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.later = nil
 }
 
 // hold keeps what a version reaches from being collected.

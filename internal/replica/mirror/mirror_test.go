@@ -13,6 +13,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/replica"
 	"github.com/clonecloud/clonecloud/internal/tree"
 	"github.com/clonecloud/clonecloud/internal/vfs"
+	"github.com/clonecloud/clonecloud/internal/wasi/local"
 )
 
 // device answers wants as a test says.
@@ -287,5 +288,129 @@ func TestMissing(t *testing.T) {
 	}
 	if _, err := f.Missing(have[:33]); !errors.Is(err, replica.ErrMalformed) {
 		t.Errorf("33 bytes of ids: got %v", err)
+	}
+}
+
+// TestLateAnswer: what was said of a file in an attempt that was given up is not believed in the next one.
+func TestLateAnswer(t *testing.T) {
+	d := newDevice()
+	f := newFiles(t, d)
+	s := &source{f, 1}
+	old, now := object(1, 100), object(2, 100)
+	begin := func() {
+		t.Helper()
+		y, err := f.Begin(t.Context(), &replica.Start{}, nil, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = y.Close() })
+	}
+	begin()
+	f.depart(replica.Want{Mount: 1, Ino: 5}, true)
+	f.mu.Lock()
+	f.working = true // something else is being taken in
+	f.mu.Unlock()
+	if err := f.Take(replica.AppendContent(nil, 1, 5, 1, tree.EncodeList([]tree.Chunk{chunkOf(old)})), false); err != nil {
+		t.Fatal(err)
+	}
+	begin()
+	got := make(chan []tree.Chunk, 1)
+	go func() {
+		list, err := s.Content(t.Context(), 5, tree.ID{})
+		if err != nil {
+			t.Error(err)
+		}
+		got <- list
+	}()
+	d.next()
+	if err := f.Take(replica.AppendContent(nil, 1, 5, 0, tree.EncodeList([]tree.Chunk{chunkOf(now)})), false); err != nil {
+		t.Fatal(err)
+	}
+	f.work()
+	if list := <-got; len(list) != 1 || list[0].ID != now.ID {
+		t.Errorf("the file consists of %v", list)
+	}
+	// Nor does anybody wait for what was announced then.
+	go func() {
+		d.next()
+		_ = f.Take(replica.AppendObject(nil, old), false)
+	}()
+	if _, err := s.Chunk(t.Context(), 5, 0, chunkOf(old)); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestAnswerTwice: what a guest may be using does not change under it.
+func TestAnswerTwice(t *testing.T) {
+	d := newDevice()
+	f := newFiles(t, d)
+	f.depart(replica.Want{Mount: 1, Ino: 5}, true)
+	first := []tree.Chunk{{Size: 10}}
+	for _, list := range [][]tree.Chunk{first, {{Size: 5}, {ID: object(1, 5).ID, Size: 5}}} {
+		if err := f.Take(replica.AppendContent(nil, 1, 5, 0, tree.EncodeList(list)), false); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := (&source{f, 1}).Content(t.Context(), 5, tree.ID{}); err != nil || len(got) != 1 || got[0] != first[0] {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// TestUnasked: the word of what nobody asked for leaves nothing in memory.
+func TestUnasked(t *testing.T) {
+	f := newFiles(t, newDevice())
+	var list []tree.Chunk
+	for i := range 100 {
+		list = append(list, chunkOf(object(i, 100)))
+	}
+	if err := f.Take(replica.AppendContent(nil, 1, 5, len(list), tree.EncodeList(list)), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(f.flights) > 0 {
+		t.Errorf("%d objects are waited for", len(f.flights))
+	}
+}
+
+// TestStartNotBegun: what a Start says of numbers holds, whether its attempt begins or not.
+func TestStartNotBegun(t *testing.T) {
+	f := newFiles(t, newDevice())
+	dir := tree.Entry{Kind: tree.KindDir, Ino: 2, Nlink: 2, Dir: tree.IDOf(nil)}
+	say := func(fresh bool, n local.Number) {
+		t.Helper()
+		s := replica.Start{Mounts: []replica.Mount{{Index: 3, Root: dir, Fresh: fresh, Numbers: []local.Number{n}, Last: n.Virtual}}}
+		if _, err := f.Start(s.AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say(true, local.Number{Ino: 5, Virtual: 20})
+	say(false, local.Number{Ino: 6, Virtual: 21})
+	if n := f.numbers[3]; n.Last != 21 || n.Files[5] != 20 || n.Files[6] != 21 {
+		t.Errorf("numbers are %+v", n)
+	}
+}
+
+// TestSmallObjects do not keep the messages in memory that they came in.
+func TestSmallObjects(t *testing.T) {
+	f := newFiles(t, newDevice())
+	small, large := object(1, 100), object(2, 60<<10)
+	data := replica.AppendObject(replica.AppendObject(nil, small), large)
+	if err := f.Take(data, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b := f.cache.get(small.ID); string(b) != string(small.Data) || cap(b) > 1000 {
+		t.Errorf("object of %d bytes in %d", len(b), cap(b))
+	}
+	clear(data)
+	if b := f.cache.get(small.ID); string(b) != string(small.Data) {
+		t.Error("it is a part of the message")
 	}
 }

@@ -27,6 +27,9 @@ func (t *Trip) judge(b *replica.Back) error {
 			return distrust("inode numbers run backwards")
 		}
 		seen[m.Index] = true
+		if err := judgeNumbers(m, t.start.Mounts[at].Last); err != nil {
+			return err
+		}
 		var d *tree.Delta
 		if m.Delta != nil {
 			var err error
@@ -49,6 +52,19 @@ func (t *Trip) judge(b *replica.Back) error {
 		}
 	}
 	t.back = b
+	return nil
+}
+
+// judgeNumbers refuses inode numbers that no clone gives: each new one is one more than the last.
+func judgeNumbers(m *replica.BackMount, last uint64) error {
+	if m.Last-last > uint64(len(m.Numbers)) {
+		return distrust("inode numbers run from %d to %d for %d files", last, m.Last, len(m.Numbers))
+	}
+	for _, n := range m.Numbers {
+		if n.Virtual != 0 && (n.Virtual <= last || n.Virtual > m.Last) {
+			return distrust("inode number %d is not between %d and %d", n.Virtual, last, m.Last)
+		}
+	}
 	return nil
 }
 

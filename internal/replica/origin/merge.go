@@ -51,7 +51,7 @@ func (t *Trip) Prepare(ctx context.Context) error {
 			return fmt.Errorf("folder for plans: %w", err)
 		}
 		p, err := reconcile.Prepare(ctx, reconcile.Config{
-			Dir: t.mounts[at].Dir, State: t.files.cfg.Plans, Policy: t.files.cfg.Policy, Base: t.versions[at], Log: t.files.cfg.Log,
+			Dir: t.mounts[at].Dir, State: t.files.cfg.Plans, Policy: t.files.cfg.Policy, Base: t.versions[at], MaxBytes: t.files.cfg.Limit, Log: t.files.cfg.Log,
 		}, t.deltas[i], t.data.get)
 		if err != nil {
 			return fmt.Errorf("changes in %s: %w", t.mounts[at].Guest, err)
@@ -103,33 +103,56 @@ func (t *Trip) Apply(ctx context.Context) (*Result, error) {
 	if t.back == nil {
 		return r, nil
 	}
+	results := make([]*reconcile.Result, len(t.back.Mounts))
+	begun := false
+	var errs []error
 	for i := range t.back.Mounts {
-		m := &t.back.Mounts[i]
-		at := t.at(m.Index)
-		res := &reconcile.Result{}
-		if p := t.plans[i]; p != nil {
-			var err error
-			res, err = p.Apply(ctx)
-			if err != nil {
-				if i > 0 || errors.Is(err, reconcile.ErrUnfinished) {
-					err = fmt.Errorf("%w: %w", ErrBegun, err)
-				}
-				return r, fmt.Errorf("changes in %s: %w", t.mounts[at].Guest, err)
-			}
-			t.plans[i] = nil
-			t.mounts[at].tree.Touched(res.Changed...)
-			r.Changed += len(res.Changed)
-			for _, c := range res.Conflicts {
-				r.Conflicts = append(r.Conflicts, Conflict{t.mounts[at].Guest, c})
-				t.files.cfg.Log("%s: %s", t.mounts[at].Guest, c)
-			}
+		results[i] = &reconcile.Result{}
+		if t.plans[i] == nil {
+			continue
 		}
-		err := t.takeOver(at, m, res)
-		if err = errors.Join(err, res.Close()); err != nil {
-			return r, fmt.Errorf("%w: %w", ErrBegun, err)
+		if err := t.carryOut(ctx, i, r, results); err != nil {
+			if begun || errors.Is(err, reconcile.ErrUnfinished) {
+				err = fmt.Errorf("%w: %w", ErrBegun, err)
+			}
+			errs = append(errs, err)
+			break
+		}
+		begun = true
+	}
+	// Handles are taken over when all changes are done: before, the run can go on as if there had been none.
+	for i := range t.back.Mounts {
+		if len(errs) > 0 {
+			break
+		}
+		m := &t.back.Mounts[i]
+		if err := t.takeOver(t.at(m.Index), m, results[i]); err != nil {
+			errs = append(errs, fmt.Errorf("%w: %w", ErrBegun, err))
 		}
 	}
-	return r, nil
+	for _, res := range results {
+		if res != nil {
+			errs = append(errs, res.Close())
+		}
+	}
+	return r, errors.Join(errs...)
+}
+
+// carryOut applies a plan.
+func (t *Trip) carryOut(ctx context.Context, i int, r *Result, results []*reconcile.Result) error {
+	m := t.mounts[t.at(t.back.Mounts[i].Index)]
+	res, err := t.plans[i].Apply(ctx)
+	if err != nil {
+		return fmt.Errorf("changes in %s: %w", m.Guest, err)
+	}
+	t.plans[i], results[i] = nil, res
+	m.tree.Touched(res.Changed...)
+	r.Changed += len(res.Changed)
+	for _, c := range res.Conflicts {
+		r.Conflicts = append(r.Conflicts, Conflict{m.Guest, c})
+		t.files.cfg.Log("%s: %s", m.Guest, c)
+	}
+	return nil
 }
 
 // ErrBegun marks an error after which files have changed, or will when the plan is finished.
@@ -153,7 +176,7 @@ func (t *Trip) takeOver(at int, m *replica.BackMount, res *reconcile.Result) err
 		}
 		numbers = append(numbers, n)
 	}
-	t.local.Take(index, numbers)
+	t.local.Take(index, numbers, m.Last)
 	for _, o := range m.Open {
 		if o.Issued.Handle <= t.start.Handles {
 			t.local.List(o.Issued.Handle, o.Listing)

@@ -150,7 +150,14 @@ type Peer struct {
 	grown   bool        // known has
 	numbers map[int]int // position in the log of numbers, by mount
 	packer  replica.Packer
+	torn    bool // something is lacking in what was packed
 }
+
+// Tear says that something that was packed has not gone: there is no going on with packing.
+func (p *Peer) Tear() { p.torn = true }
+
+// Torn tells whether that was so.
+func (p *Peer) Torn() bool { return p.torn }
 
 // Pack compresses a Give message, behind all that the peer was given so before.
 func (p *Peer) Pack(data []byte) ([]byte, error) { return p.packer.Pack(data) }
@@ -188,10 +195,7 @@ func (f *Files) pin(ctx context.Context, m *mount, until <-chan time.Time) (*sca
 		return nil, context.Cause(ctx)
 	}
 	if err != nil {
-		if !m.told {
-			m.told = true
-			f.cfg.Log("files in %s are read and written here, one call at a time: %v", m.Guest, err)
-		}
+		m.stays(f, err)
 		return nil, nil
 	}
 	if m.first != nil {
@@ -204,6 +208,14 @@ func (f *Files) pin(ctx context.Context, m *mount, until <-chan time.Time) (*sca
 	return v, nil
 }
 
+// stays tells once that a mount is not replicated.
+func (m *mount) stays(f *Files, err error) {
+	if !m.told {
+		m.told = true
+		f.cfg.Log("files in %s are read and written here, one call at a time: %v", m.Guest, err)
+	}
+}
+
 // Depart pins the directories for an offload of a process with this state; nil: all of its files stay at home. The handles
 // that the clone issues follow number handles, and none up to handles+MaxIssued may be used otherwise.
 func (f *Files) Depart(ctx context.Context, l *local.System, state *wasi.State, p *Peer, handles, now uint64) (*Trip, error) {
@@ -212,7 +224,7 @@ func (f *Files) Depart(ctx context.Context, l *local.System, state *wasi.State, 
 	}
 	until := time.NewTimer(f.cfg.Patience)
 	defer until.Stop()
-	t := &Trip{files: f, local: l, peer: p, start: &replica.Start{Handles: handles, Now: now}, audited: map[fileOf]bool{}}
+	t := &Trip{files: f, local: l, peer: p, start: &replica.Start{Handles: handles, Now: now}, audited: map[fileOf]bool{}, home: map[uint64]bool{}}
 	for _, m := range f.mounts {
 		v, err := f.pin(ctx, m, until.C)
 		if err != nil {
@@ -221,11 +233,18 @@ func (f *Files) Depart(ctx context.Context, l *local.System, state *wasi.State, 
 		if v == nil {
 			continue
 		}
+		top, err := l.StatPath(m.Index, "")
+		if err != nil {
+			m.stays(f, err)
+			continue
+		}
 		s := replica.Mount{Index: uint32(m.Index), Dev: l.Dev(m.Index), ReadOnly: m.ReadOnly, Root: v.Root(), Cold: len(p.known) == 0}
 		for _, fd := range state.FDs() {
 			if o, ok := l.Opened(fd.Handle); ok && o.Mount == m.Index {
-				if x, ok := opened(v, o); ok {
+				if x, ok := opened(v, o, top.Dev); ok {
 					s.Open = append(s.Open, x)
+				} else {
+					t.home[fd.Handle] = true
 				}
 			}
 		}
@@ -246,10 +265,11 @@ func (f *Files) Depart(ctx context.Context, l *local.System, state *wasi.State, 
 	return t, nil
 }
 
-// opened says what the process has open in terms of a version. What has no name there stays at home.
-func opened(v *scan.Version, o local.Open) (replica.Open, bool) {
+// opened says what the process has open in terms of a version, which is of the file system dev. What has no name there stays
+// at home.
+func opened(v *scan.Version, o local.Open, dev uint64) (replica.Open, bool) {
 	path, ok := "", o.Issued.Preopen != ""
-	if !ok {
+	if !ok && o.Stat.Dev == dev {
 		path, ok = v.Path(o.Stat.Ino)
 	}
 	if !ok {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
+	"slices"
 
 	"github.com/clonecloud/clonecloud/internal/overlay"
 	"github.com/clonecloud/clonecloud/internal/reconcile"
@@ -27,6 +29,8 @@ type Trip struct {
 	versions  []*scan.Version
 	positions []int // in the logs of numbers
 	audited   map[fileOf]bool
+	home      map[uint64]bool // handles of the directories that stay here
+	confined  bool            // only contents of files that were open are given
 
 	back   *replica.Back
 	deltas []*tree.Delta // by position in back
@@ -50,12 +54,22 @@ func distrust(format string, args ...any) error {
 	return fmt.Errorf("%w: %w", ErrDistrust, fmt.Errorf(format, args...))
 }
 
-// Start returns the Start message. What it says counts as known to the peer from then on.
-func (t *Trip) Start() []byte {
+// Start returns the Start message. Call Started when it was sent.
+func (t *Trip) Start() []byte { return t.start.AppendTo(nil) }
+
+// Started makes what the Start message says known to the peer.
+func (t *Trip) Started() {
 	for i, m := range t.mounts {
 		t.peer.numbers[m.Index] = t.positions[i]
 	}
-	return t.start.AppendTo(nil)
+}
+
+// Confine gives the clone no contents but those of files that were open at the beginning: the function cannot open others.
+func (t *Trip) Confine() { t.confined = true }
+
+// mayRead tells whether the clone may have contents of a file.
+func (t *Trip) mayRead(at int, ino uint64) bool {
+	return !t.confined || slices.ContainsFunc(t.start.Mounts[at].Open, func(o replica.Open) bool { return o.Ino == ino })
 }
 
 // Push gives directory nodes that the clone does not have, at most about limit bytes of them.
@@ -107,11 +121,22 @@ func (t *Trip) Answer(ctx context.Context, data []byte, give func(data []byte) e
 			return out.err
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case errors.Is(err, ErrDistrust):
+			return err
 		case err != nil:
-			out.add(replica.AppendLack(nil, w, err.Error()))
+			out.add(replica.AppendLack(nil, w, reason(err)))
 		}
 	}
 	return out.flush()
+}
+
+// reason is why something cannot be had, for the clone: without the paths of this device that errors of the system name.
+func reason(err error) string {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err.Error()
+	}
+	return err.Error()
 }
 
 // at is the position of a mount among those of the trip, -1: it is none of them.
@@ -126,15 +151,20 @@ func (t *Trip) at(index uint32) int {
 
 func (t *Trip) answer(ctx context.Context, at int, w *replica.Want, out *giver) error {
 	v := t.versions[at]
-	switch {
-	case w.ID == (tree.ID{}):
-		return t.content(ctx, at, w, out)
-	case w.Size == 0:
+	if w.ID != (tree.ID{}) && w.Size == 0 {
 		if b, ok := v.Node(w.ID); ok {
 			t.peer.given(w.ID)
 			t.audit(at, w.Ino, "directory")
 			return t.object(out, tree.Object{ID: w.ID, Data: b})
 		}
+	}
+	if !t.mayRead(at, w.Ino) {
+		return distrust("contents of a file that is not open, from a function that opens none")
+	}
+	switch {
+	case w.ID == (tree.ID{}):
+		return t.content(ctx, at, w, out)
+	case w.Size == 0:
 		chunks, err := v.Content(ctx, w.Ino)
 		if err != nil {
 			return err
@@ -145,7 +175,7 @@ func (t *Trip) answer(ctx context.Context, at int, w *replica.Want, out *giver) 
 		}
 		return t.object(out, tree.Object{ID: w.ID, Data: b})
 	case w.Size > tree.MaxChunk:
-		return fmt.Errorf("%w: chunk of %d bytes", ErrDistrust, w.Size)
+		return fmt.Errorf("chunk of %d bytes", w.Size)
 	}
 	t.audit(at, w.Ino, contents)
 	b, err := v.ReadChunk(ctx, w.Ino, w.Off, tree.Chunk{ID: w.ID, Size: w.Size})
@@ -260,10 +290,11 @@ func (t *Trip) Owns(h uint64) bool {
 	return false
 }
 
-// Covers tells whether a handle is below a directory that the trip has pinned.
+// Covers tells whether calls on a handle are the clone's own: it is below a directory that the trip has pinned, and was not
+// one that stayed here.
 func (t *Trip) Covers(h uint64) bool {
 	o, ok := t.local.Opened(h)
-	return ok && t.at(uint32(o.Mount)) >= 0
+	return ok && t.at(uint32(o.Mount)) >= 0 && !t.home[h]
 }
 
 // Opened calls f for each handle that the clone had opened, and the guest's name of its file.

@@ -123,9 +123,11 @@ func (l *System) GoOn(mount int, n *Numbers) {
 	clear(t.files) // the root, which n has
 }
 
-// Take takes in numbers that another System gave to files of a mount meanwhile.
-func (l *System) Take(mount int, list []Number) {
+// Take takes in numbers that another System gave to files of a mount meanwhile. last is the last one that it gave: some may have
+// been of files that have come and gone, which get none again.
+func (l *System) Take(mount int, list []Number, last uint64) {
 	t := l.mounts[mount].inodes
+	t.last = max(t.last, last)
 	for _, e := range list {
 		t.last = max(t.last, e.Virtual)
 		t.set(fileID{t.top, e.Ino}, e.Virtual)

@@ -100,6 +100,27 @@ func (l *System) Dev(mount int) uint64 { return l.mounts[mount].inodes.dev }
 // SetDev makes it another one.
 func (l *System) SetDev(mount int, dev uint64) { l.mounts[mount].inodes.dev = dev }
 
+// Across is how a rename or a link ends of which one end is here and the other in another System: what speaks against this end
+// comes first.
+func (l *System) Across(req *wasi.Request) error {
+	from, to := wasi.RightLinkSource, wasi.RightLinkTarget
+	if req.Op == wasi.OpRename {
+		from, to = wasi.RightRenameSource, wasi.RightRenameTarget
+	}
+	h, source := l.handles[req.Handle]
+	if source {
+		if _, err := l.dir(req.Handle, from, req.Op == wasi.OpRename); err != nil {
+			return err
+		}
+	} else if _, err := l.dir(req.Handle2, to, true); err != nil {
+		return err
+	}
+	if source && h.readOnly {
+		return vfs.EROFS
+	}
+	return vfs.EXDEV
+}
+
 // Drop forgets a handle and closes what it stands for.
 func (l *System) Drop(n uint64) error {
 	if _, ok := l.handles[n]; !ok {
