@@ -102,7 +102,7 @@ func reasons(o *Outcome) string {
 	var all []string
 	for _, e := range o.Events {
 		if e.Kind == trace.Fallback {
-			all = append(all, e.Reason+": "+e.Text)
+			all = append(all, e.Reason+": "+e.Text+" "+e.Name) // the name is no part of traces
 		}
 	}
 	return strings.Join(all, "\n")

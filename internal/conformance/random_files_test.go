@@ -189,7 +189,7 @@ func TestRandomFiles(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	if n := sound.runs; n >= 20 && (sound.moved < n*3/4 || sound.changed < n/2 || sound.onFiles() > sound.offloads/10 || struck < n/4 || broken.fallbacks < n/10) {
+	if n := sound.runs; n >= 20 && (sound.moved < n/2 || sound.changed < n/3 || sound.onFiles() > sound.offloads/10 || struck < n/8 || broken.fallbacks < n/20) {
 		t.Error("too little was moved or broken to mean anything")
 	}
 }

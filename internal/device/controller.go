@@ -393,7 +393,7 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 	}
 	if failed {
 		f.Fallbacks[fb.reason]++
-		text, name := t.plainly(fb)
+		text, name := plainly(fb)
 		t.emit(trace.Event{
 			Kind: trace.Fallback, Took: took, Exec: t.exec, Reason: fb.reason, Text: text, Name: name, HomeCalls: t.journal.Len(),
 			Up: t.up, Down: t.down,

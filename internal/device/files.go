@@ -192,7 +192,7 @@ func (t *trip) departFiles(ctx context.Context) error {
 		return errUpload
 	}
 	if len(start) > wire.MaxFiles {
-		return &refusal{filesRefused, fmt.Sprintf("what is open takes %d bytes to describe", len(start))}
+		return refuseFiles(fmt.Errorf("what is open takes %d bytes to describe", len(start)))
 	}
 	if err := t.sendFiles(ctx, wire.FilesStart, start); err != nil {
 		return err
@@ -259,7 +259,7 @@ func (t *trip) handleFiles(ctx context.Context, m *wire.Files) error {
 	case wire.FilesBack, wire.FilesData:
 		t.filesDown += uint64(len(m.Data))
 		if err = t.files.Take(m.Kind == wire.FilesBack, m.Data); err != nil && !errors.Is(err, origin.ErrDistrust) {
-			return &refusal{filesRefused, err.Error()} // a limit, or the device's own disk
+			return refuseFiles(err) // a limit, or the device's own disk
 		}
 	default:
 		return distrust("files of kind %d", m.Kind)
@@ -301,7 +301,7 @@ func (t *trip) prepareFiles(ctx context.Context) error {
 	case errors.Is(err, origin.ErrDistrust), errors.Is(err, reconcile.ErrInvalid):
 		return distrust("%w", err)
 	}
-	return &refusal{filesRefused, err.Error()}
+	return refuseFiles(err)
 }
 
 // conflictOf marks conflicts that end the run.
@@ -326,7 +326,7 @@ func (t *trip) applyFiles(ctx context.Context) error {
 	case errors.Is(err, origin.ErrBegun), errors.As(err, &conflict):
 		return &guestError{fmt.Errorf("merge files: %w", conflictOf(err))}
 	}
-	return &refusal{filesRefused, err.Error()}
+	return refuseFiles(err)
 }
 
 // closeFiles ends the use of pinned versions.

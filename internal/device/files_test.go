@@ -122,6 +122,28 @@ func TestTraceHasNoFileNames(t *testing.T) {
 		s.back(s.answer(1))
 		s.tired()
 	}}
+	back := c
+	back.name, back.script = "back", func(s *stage) {
+		s.ready()
+		s.start()
+		s.migrate()
+		r := s.answer()
+		r.Outcome, r.Detail = wire.OutcomeHandedBack, `change "a \"secret\" file": this needs the device`
+		s.send(r)
+		s.tired()
+	}
+	playOver(t, &back, hostDir(t, dir), func(cfg *runner.Config) {
+		follow(t, cfg, 0, dir)
+		cfg.Events = func(e trace.Event) {
+			if e.Kind == trace.Fallback && e.Reason == "handed back" {
+				told = append(told, e)
+			}
+		}
+	})
+	if len(told) != 1 || told[0].Text != `handed back: change "...": this needs the device` || !strings.Contains(told[0].Name, "secret") {
+		t.Errorf("handed back: %+v", told)
+	}
+	told = nil
 	c.reason = "files, refused"
 	got := playOver(t, &c, hostDir(t, dir), func(cfg *runner.Config) {
 		follow(t, cfg, 0, dir)

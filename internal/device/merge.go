@@ -28,7 +28,7 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 	t.exec = time.Duration(min(m.ExecNanos, uint64(time.Since(t.start))))
 	t.emit(trace.Event{Kind: trace.Back, Exec: t.exec})
 	if m.Outcome == wire.OutcomeHandedBack {
-		return &refusal{handedBack, m.Detail}
+		return &refusal{handedBack, m.Detail, unquoted.ReplaceAllString(m.Detail, `"..."`)}
 	}
 	if err := t.checkEnd(m); err != nil {
 		return err
@@ -69,7 +69,7 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 		return err
 	}
 	if err := c.proc.Grow(&m.Image); err != nil {
-		return &refusal{"memory", err.Error()}
+		return &refusal{word: "memory", text: err.Error()}
 	}
 	if err := t.apply(ctx, m, staged, w); err != nil {
 		return err

@@ -60,7 +60,7 @@ func (t *trip) handle(ctx context.Context, m wire.Message) error {
 		}
 	case *wire.Refuse:
 		if err = mine(m.Offload, m.Attempt); err == nil {
-			err = &refusal{"refused", fmt.Sprintf("%v: %s", m.Code, m.Text)}
+			err = &refusal{word: "refused", text: fmt.Sprintf("%v: %s", m.Code, m.Text)}
 		}
 	default:
 		err = distrust("%v out of place", m.Type())

@@ -3,6 +3,7 @@ package device
 import (
 	"context"
 	"errors"
+	"regexp"
 	"runtime"
 	"time"
 
@@ -87,14 +88,37 @@ func plain(err error) string {
 	return err.Error()
 }
 
+// unquoted are the names of files in what a clone says of them.
+var unquoted = regexp.MustCompile(`"(\\.|[^"\\])*("|$)`)
+
+// cause is what lies at the bottom of an error: the names that were put before it are not in it.
+func cause(err error) string {
+	for {
+		switch x := err.(type) {
+		case interface{ Unwrap() error }:
+			if next := x.Unwrap(); next != nil {
+				err = next
+				continue
+			}
+		case interface{ Unwrap() []error }:
+			if list := x.Unwrap(); len(list) > 0 {
+				err = list[len(list)-1]
+				continue
+			}
+		}
+		return err.Error()
+	}
+}
+
 // plainly is plain of why an offload fell back, and what is left out of that.
-func (t *trip) plainly(fb *fallback) (text, name string) {
+func plainly(fb *fallback) (text, name string) {
 	var private privateError
+	var refused *refusal
 	switch {
 	case errors.As(fb, &private):
 		return fb.Error(), private.name
-	case fb.reason == filesRefused, fb.reason == handedBack && t.files != nil:
-		return fb.reason, fb.err.Error()
+	case errors.As(fb, &refused) && refused.plain != "" && refused.plain != refused.text:
+		return fb.reason + ": " + peer.Printable(refused.plain), refused.Error()
 	}
 	return plain(fb), ""
 }

@@ -152,10 +152,16 @@ func (t *trip) fail(ctx context.Context, err error) error {
 }
 
 // refusal is a clone's word that it will not or cannot.
-type refusal struct{ word, text string }
+type refusal struct {
+	word, text string
+	plain      string // the text without names of files; "": there are none in it
+}
 
 // filesRefused is the word of a refusal of the device's own, on account of files.
 const filesRefused = "files"
+
+// refuseFiles is that refusal.
+func refuseFiles(err error) error { return &refusal{filesRefused, err.Error(), cause(err)} }
 
 func (r *refusal) Error() string { return peer.Printable(r.text) }
 

@@ -257,6 +257,9 @@ func TestConflicts(t *testing.T) {
 		rapid.Check(t, check)
 	}
 	t.Logf("%d conflicts (%v), %d stopped, %d crashes", conflicts, kinds, fails, crashes)
+	if testing.Short() {
+		return // so few runs need not meet everything
+	}
 	for _, kind := range []string{KindChanged, KindRemoved, KindExists, KindKept} {
 		if kinds[kind] == 0 {
 			t.Errorf("no conflict is %q", kind)

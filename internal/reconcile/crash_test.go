@@ -189,7 +189,7 @@ func TestApply(t *testing.T) {
 		}
 		b.clean(t)
 	})
-	if changes < 100 {
+	if changes < 100 && !testing.Short() {
 		t.Errorf("only %d changes were made", changes)
 	}
 }

@@ -76,6 +76,8 @@ type Files struct {
 	idle    chan struct{}             // guarded by mu; closed when working ends; nil: nobody waits
 	ended   error                     // guarded by mu
 	cold    int                       // guarded by mu; below 0: files seem to be here
+	news    map[tree.ID]bool          // guarded by mu; what came first, and was not here
+	started bool                      // guarded by mu; a Start was read
 	// Fetched counts the bytes of objects that came from the device, Found those that were here.
 	fetched, found uint64 // guarded by mu
 }
@@ -126,7 +128,7 @@ func New(cfg Config) *Files {
 	if cfg.Log == nil {
 		cfg.Log = func(string, ...any) {}
 	}
-	return &Files{cfg: cfg, numbers: map[uint32]*local.Numbers{}, flights: map[key]*flight{}, cache: cache{most: cacheBytes}, cold: -1}
+	return &Files{cfg: cfg, numbers: map[uint32]*local.Numbers{}, flights: map[key]*flight{}, news: map[tree.ID]bool{}, cache: cache{most: cacheBytes}, cold: -1}
 }
 
 // cacheBytes bounds the objects at hand in memory.
@@ -208,6 +210,7 @@ func (f *Files) takeIn(data []byte, attempt int) error {
 			if len(g.Object.Data) < len(data)/2 {
 				g.Object.Data = bytes.Clone(g.Object.Data) // it must not keep all of the message in memory
 			}
+			f.arrives(g.Object.ID)
 			f.cache.put(g.Object.ID, g.Object.Data)
 			f.land(key{id: g.Object.ID}, anyAttempt, func(x *flight) { x.data = g.Object.Data })
 			keep = append(keep, g.Object)
@@ -348,11 +351,28 @@ func (f *Files) Start(data []byte) (*replica.Start, error) {
 		}
 		n.Apply(m.Numbers)
 		n.Last = m.Last
-		if m.Cold && f.cold == -1 {
+		if m.Cold && f.cold == -1 && !f.before(m.Root.Dir) {
 			f.cold = 1
 		}
 	}
+	f.started, f.news = true, nil
 	return s, nil
+}
+
+// before tells whether an object was here before the conversation: whoever has the top of a directory was brought its files.
+// Preconditions: f.mu is held.
+func (f *Files) before(id tree.ID) bool { return f.cfg.Store.Has([]tree.ID{id})[0] && !f.news[id] }
+
+// mostNews bounds the objects that come before the first Start is read.
+const mostNews = 1 << 10
+
+// arrives notes that an object is about to be here, which may come before the word of what it is of is read.
+func (f *Files) arrives(id tree.ID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.started && len(f.news) < mostNews && !f.cfg.Store.Has([]tree.ID{id})[0] {
+		f.news[id] = true
+	}
 }
 
 // Begin opens the directories of an attempt. clock is the last time that the process has seen.

@@ -395,6 +395,31 @@ func TestStartNotBegun(t *testing.T) {
 	}
 }
 
+// TestBrought: what begins cold asks for contents to come along, unless the directory was brought in another conversation.
+func TestBrought(t *testing.T) {
+	dir := object(1, 100)
+	s := replica.Start{Mounts: []replica.Mount{{Root: tree.Entry{Kind: tree.KindDir, Ino: 2, Nlink: 2, Dir: dir.ID}, Fresh: true, Cold: true}}}
+	store := NewMemory(1 << 20)
+	for _, want := range []uint64{10, 0} {
+		f := New(Config{Store: store})
+		if want > 0 { // it may come before the word of it is read
+			if err := f.Take(replica.AppendObject(nil, dir), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Start(s.AppendTo(nil)); err != nil {
+			t.Fatal(err)
+		}
+		if n := f.along(10); n != want {
+			t.Errorf("%d bytes come along, want %d", n, want)
+		}
+		f.Close()
+	}
+}
+
 // TestSmallObjects do not keep the messages in memory that they came in.
 func TestSmallObjects(t *testing.T) {
 	f := newFiles(t, newDevice())

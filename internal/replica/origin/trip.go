@@ -130,10 +130,13 @@ func (t *Trip) Answer(ctx context.Context, data []byte, give func(data []byte) e
 	return out.flush()
 }
 
-// reason is why something cannot be had, for the clone: without the paths of this device that errors of the system name.
+// reason is why something cannot be had, for the clone, which is told no paths of this device: errors of the system name some.
 func reason(err error) string {
 	var path *fs.PathError
-	if errors.As(err, &path) {
+	switch {
+	case errors.Is(err, scan.ErrChanged):
+		return scan.ErrChanged.Error()
+	case errors.As(err, &path):
 		return path.Err.Error()
 	}
 	return err.Error()
