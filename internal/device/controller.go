@@ -11,9 +11,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"math"
-	"slices"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/delta"
@@ -447,39 +445,6 @@ func (c *Controller) Finish(err error) (Report, error) {
 	r := c.Report()
 	c.ended(&r, err)
 	return r, err
-}
-
-// Idle tells that no code of the guest was to run for a while.
-func (c *Controller) Idle(d time.Duration) { c.idle += d }
-
-// Report says what the run has done so far, as long as the guest does not run.
-func (c *Controller) Report() Report {
-	c.note()
-	r := c.report
-	r.Wall = c.now() + r.Start
-	r.Functions = slices.Clone(r.Functions)
-	for i := range r.Functions {
-		f := &r.Functions[i]
-		f.Kept, f.Fallbacks = maps.Clone(f.Kept), maps.Clone(f.Fallbacks)
-		r.Clone += f.Clone
-	}
-	r.Device = max(c.now()-c.inside-c.idle, 0)
-	if total := r.Clone + r.Device; total > 0 {
-		r.Share = float64(r.Clone) / float64(total)
-	}
-	if c.cfg.Cloud != nil {
-		t := c.cfg.Cloud.totals()
-		r.LinkUp, r.LinkDown, r.Resumed = t.up, t.down, t.resumed
-	}
-	return r
-}
-
-// note takes the memory that offloading needs now into the report's maximum.
-func (c *Controller) note() {
-	if c.proc == nil || c.proc.Mem == nil {
-		return
-	}
-	c.report.Overhead = max(c.report.Overhead, c.proc.Mem.Overhead()+c.shadow.Bytes())
 }
 
 // fallback is an offload that did not happen; its reason is a word for the report.

@@ -1,6 +1,10 @@
 package device
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // ReportVersion is the schema version of Report.
 const ReportVersion = 1
@@ -79,4 +83,37 @@ func (r *Report) Offloads() (done, fallbacks int) {
 		}
 	}
 	return done, fallbacks
+}
+
+// Idle tells that no code of the guest was to run for a while.
+func (c *Controller) Idle(d time.Duration) { c.idle += d }
+
+// Report says what the run has done so far, as long as the guest does not run.
+func (c *Controller) Report() Report {
+	c.note()
+	r := c.report
+	r.Wall = c.now() + r.Start
+	r.Functions = slices.Clone(r.Functions)
+	for i := range r.Functions {
+		f := &r.Functions[i]
+		f.Kept, f.Fallbacks = maps.Clone(f.Kept), maps.Clone(f.Fallbacks)
+		r.Clone += f.Clone
+	}
+	r.Device = max(c.now()-c.inside-c.idle, 0)
+	if total := r.Clone + r.Device; total > 0 {
+		r.Share = float64(r.Clone) / float64(total)
+	}
+	if c.cfg.Cloud != nil {
+		t := c.cfg.Cloud.totals()
+		r.LinkUp, r.LinkDown, r.Resumed = t.up, t.down, t.resumed
+	}
+	return r
+}
+
+// note takes the memory that offloading needs now into the report's maximum.
+func (c *Controller) note() {
+	if c.proc == nil || c.proc.Mem == nil {
+		return
+	}
+	c.report.Overhead = max(c.report.Overhead, c.proc.Mem.Overhead()+c.shadow.Bytes())
 }
