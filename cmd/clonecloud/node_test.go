@@ -87,14 +87,14 @@ func TestNodeCommand(t *testing.T) {
 	}
 	done := make(chan result, 1)
 	go func() {
-		done <- onBinary(t, nil, "run", "--cloud", "env://NODE_ADDRESS", "--offload", "always", guest, "work", "300000")
+		done <- onBinary(t, nil, "run", "--cloud", "env://NODE_ADDRESS", "--offload", "always", guest, "work", "2000000")
 	}()
 	running(t, address)
 	if code := node.end(t, syscall.SIGTERM); code != 0 {
 		t.Errorf("node: exit code %d: %s", code, node.text.String())
 	}
 	got := <-done
-	alone := onBinary(t, nil, "run", guest, "work", "300000")
+	alone := onBinary(t, nil, "run", guest, "work", "2000000")
 	if got.code != 0 || got.stdout != alone.stdout {
 		t.Errorf("run: got %+v, want %+v", got, alone)
 	}
@@ -129,14 +129,14 @@ func TestNodeJSON(t *testing.T) {
 func TestStopped(t *testing.T) {
 	settings(t)
 	n, address := startNode(t, clonecloud.NodeConfig{})
-	run := startCommand(t, nil, "run", "--cloud", address, "--offload", "always", "--verbose", guest, "work", "300000")
+	run := startCommand(t, nil, "run", "--cloud", address, "--offload", "always", "--verbose", guest, "work", "2000000")
 	running(t, n.Address())
 	run.cmd.Process.Signal(syscall.SIGSTOP)
 	time.Sleep(time.Second) // not a wait for a state: it is how long the device is stopped
 	run.cmd.Process.Signal(syscall.SIGCONT)
 	got := run.line(t)
 	run.cmd.Wait()
-	if want := onBinary(t, nil, "run", guest, "work", "300000").stdout; got+"\n" != want {
+	if want := onBinary(t, nil, "run", guest, "work", "2000000").stdout; got+"\n" != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if text := run.text.String(); !strings.Contains(text, "1 offloads, 0 fallbacks") {
