@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -284,8 +285,11 @@ func (r *run) listen() {
 	}
 	r.stderr = stderr
 	r.cfg.Stdout, r.cfg.Stderr = stdout, stderr
+	var saying sync.Mutex // several goroutines have something to say
 	r.cfg.Log = func(format string, args ...any) {
 		if !r.o.quiet {
+			saying.Lock()
+			defer saying.Unlock()
 			fmt.Fprintf(stderr, "clonecloud: "+format+"\n", args...)
 		}
 	}

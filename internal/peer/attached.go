@@ -27,6 +27,7 @@ type attached struct {
 	busy   bool          // some goroutine writes
 	quiet  chan struct{} // closed while nothing is left to write, else open
 	full   bool          // the reader waits for the receiver
+	cause  error         // why the link was given up, first
 	heard  time.Time
 	beaten time.Time // when pulse last ran
 	wrote  time.Time
@@ -103,6 +104,12 @@ func (a *attached) detach() {
 
 // broken drops a link that failed and gives the conversation its grace.
 func (e *Endpoint) broken(a *attached, err error) {
+	e.mu.Lock()
+	if a.cause == nil {
+		a.cause = err // others hear of it by what detaching does to them
+	}
+	err = a.cause
+	e.mu.Unlock()
 	a.detach()
 	if final(err) || errors.Is(err, wire.ErrProtocol) {
 		e.end(fmt.Errorf("%w: %w", ErrLost, err))

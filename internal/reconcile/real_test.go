@@ -168,7 +168,7 @@ func TestRealTree(t *testing.T) {
 		}
 		r.clean()
 	})
-	if unnamed == 0 {
+	if unnamed == 0 && !testing.Short() {
 		t.Error("no file was without a name")
 	}
 }
