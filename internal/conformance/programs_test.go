@@ -173,11 +173,11 @@ func testProgram(t *testing.T, l *Lab, p corpus.Program, built string, ways func
 	}
 }
 
-// withFiles adds ways in which the directories follow: with -files for each way, else for the first and the last.
+// withFiles adds ways in which the directories follow: with -files for each way, else for the first.
 func withFiles(ways []Way) []Way {
 	all := slices.Clone(ways)
 	for i, w := range ways {
-		if *filesFlag || i == 0 || i == len(ways)-1 {
+		if *filesFlag || i == 0 {
 			w.Files, w.Trace = true, true
 			all = append(all, w)
 		}
