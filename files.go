@@ -99,10 +99,11 @@ func (c *Config) replicas(peer string) *origin.Files {
 // overlapping tells which mounts have files in common with another: a change under one name must be seen under the other.
 func (c *Config) overlapping() map[int]bool {
 	apart := map[int]bool{}
+	var real []string
 	for i := range c.Mounts {
+		real = append(real, realDir(c.Mounts[i]))
 		for k := range i {
-			a, b := realDir(c.Mounts[i]), realDir(c.Mounts[k])
-			if within(a, b) || within(b, a) {
+			if within(real[i], real[k]) || within(real[k], real[i]) {
 				apart[i], apart[k] = true, true
 			}
 		}
@@ -130,12 +131,9 @@ func within(dir, of string) bool {
 
 // recoverFiles finishes what a crash has left half done in the directories of a run.
 func (c *Config) recoverFiles(ctx context.Context) error {
+	plans := plansDir(c.filesDir())
 	for _, m := range c.Mounts {
-		log := c.Log
-		if log == nil {
-			log = func(string, ...any) {}
-		}
-		if err := origin.Recover(ctx, plansDir(c.filesDir()), realDir(m), log); err != nil {
+		if err := origin.Recover(ctx, plans, realDir(m), c.Log); err != nil {
 			return fmt.Errorf("finish changes of an earlier run in %s: %w", m.Host, err)
 		}
 	}

@@ -36,7 +36,6 @@ type System struct {
 	mounts []Mount
 	trees  []*overlay.FS
 	first  uint64 // handles above it were issued here
-	count  uint64 // of changes so far
 	now    uint64
 	clock  func() uint64
 	given  map[uint64][]wasi.Dirent // listings that open directories began with
@@ -111,7 +110,6 @@ func FlagsOf(fd wasi.FD) vfs.OpenFlags {
 // tick is the time of a change: later than all changes before it, not before what the process has seen of the clock, and
 // the same on both sides.
 func (y *System) tick() uint64 {
-	y.count++
 	y.now = max(y.now+1, y.clock())
 	return y.now
 }

@@ -313,9 +313,7 @@ func (f *Files) end(err error) {
 	}
 	f.ended = err
 	for k, x := range f.flights {
-		select {
-		case <-x.done:
-		default:
+		if !x.over() {
 			x.err = err
 			close(x.done)
 		}

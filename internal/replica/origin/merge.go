@@ -47,9 +47,6 @@ func (t *Trip) Prepare(ctx context.Context) error {
 		if t.deltas[i] == nil {
 			continue
 		}
-		if err := os.MkdirAll(t.files.cfg.Plans, 0o700); err != nil {
-			return fmt.Errorf("folder for plans: %w", err)
-		}
 		p, err := reconcile.Prepare(ctx, reconcile.Config{
 			Dir: t.mounts[at].Dir, State: t.files.cfg.Plans, Policy: t.files.cfg.Policy, Base: t.versions[at], MaxBytes: t.files.cfg.Limit, Log: t.files.cfg.Log,
 		}, t.deltas[i], t.data.get)

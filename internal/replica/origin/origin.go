@@ -67,7 +67,7 @@ type mount struct {
 	Mount
 	ready chan struct{} // closed when what follows holds
 	tree  *scan.Tree
-	first *scan.Version // not pinned again since
+	again bool // it was pinned for an offload
 	err   error
 	told  bool
 	used  map[string]bool // paths of files of which a clone was given something, or would have been
@@ -111,7 +111,7 @@ func (f *Files) look(m *mount) {
 	defer close(m.ready)
 	m.tree, m.err = scan.Open(m.Dir, scan.Options{Cache: f.cfg.Cache, Watch: true, Limit: f.cfg.Entries, Log: f.cfg.Log})
 	if m.err == nil {
-		m.first, m.err = m.tree.Pin(f.lives)
+		_, m.err = m.tree.Pin(f.lives)
 	}
 }
 
@@ -186,7 +186,8 @@ func (f *Files) pin(ctx context.Context, m *mount, until <-chan time.Time) (*sca
 			return nil, context.Cause(ctx)
 		}
 	}
-	v, err := m.first, m.err
+	var v *scan.Version
+	err := m.err
 	if err == nil {
 		// What others changed since is noticed now.
 		v, err = m.tree.Pin(ctx)
@@ -198,8 +199,8 @@ func (f *Files) pin(ctx context.Context, m *mount, until <-chan time.Time) (*sca
 		m.stays(f, err)
 		return nil, nil
 	}
-	if m.first != nil {
-		m.first = nil
+	if !m.again {
+		m.again = true
 		if s := v.Skipped(); len(s) > 0 && !m.told {
 			m.told = true
 			f.cfg.Log("%s: %d files are neither regular, directories nor links, and stay here: %s", m.Guest, len(s), s[0])
