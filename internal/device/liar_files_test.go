@@ -37,6 +37,16 @@ func (s *stage) start() *replica.Start {
 	return st
 }
 
+// given takes the next Give message.
+func (s *stage) given() []replica.Give {
+	m := expect[*wire.Files](s)
+	gives, err := replica.DecodeGive(m.Data)
+	if m.Kind != wire.FilesGive || err != nil {
+		panic(fmt.Sprintf("BUG: answer of kind %v: %v", m.Kind, err))
+	}
+	return gives
+}
+
 // tell sends a message about files.
 func (s *stage) tell(kind wire.FilesKind, data []byte) {
 	s.send(&wire.Files{Offload: s.m.Offload, Attempt: s.m.Attempt, Kind: kind, Data: data})
@@ -143,11 +153,7 @@ func fileLies(dir *string) []fileLie {
 		}
 		s.tell(wire.FilesWant, ask)
 		for left := len(wants); left > 0; {
-			gives, err := replica.DecodeGive(expect[*wire.Files](s).Data)
-			if err != nil {
-				panic(fmt.Sprintf("BUG: answer: %v", err))
-			}
-			for _, g := range gives {
+			for _, g := range s.given() {
 				if g.Lack == "" {
 					panic(fmt.Sprintf("BUG: given %+v for what there is not", g))
 				}

@@ -24,6 +24,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/replica"
 	"github.com/clonecloud/clonecloud/internal/runner"
 	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/vfs"
@@ -47,6 +48,8 @@ type stage struct {
 	next  delta.ID       // the state that it leads to
 	call  uint64         // the last call made
 	old   *wire.Reintegrate
+	// unpack reads what comes compressed.
+	unpack replica.Unpacker
 }
 
 // over ends a script whose conversation has ended.
@@ -67,6 +70,14 @@ func (s *stage) recv() wire.Message {
 	m, err := s.end.Recv(s.ctx)
 	if err != nil {
 		panic(over{err})
+	}
+	// A busy machine takes its link for a slow one, and compresses.
+	if f, ok := m.(*wire.Files); ok && f.Kind == wire.FilesPacked {
+		data, err := s.unpack.Unpack(f.Data)
+		if err != nil {
+			panic(fmt.Sprintf("BUG: compressed files: %v", err))
+		}
+		return &wire.Files{Offload: f.Offload, Attempt: f.Attempt, Kind: wire.FilesGive, Data: data}
 	}
 	return m
 }
@@ -351,6 +362,7 @@ func (c *lie) connect(ctx context.Context, cfg *runner.Config) (stop func()) {
 		Serve: func(ctx context.Context, e *peer.Endpoint, h *wire.Hello, _ *wire.Welcome) {
 			s := &stage{end: e, ctx: ctx, hello: h}
 			defer func() {
+				s.unpack.Close()
 				if s.mem != nil {
 					s.mem.Close()
 				}
