@@ -52,6 +52,21 @@ type Engine interface {
 	Close(ctx context.Context) error
 }
 
+// Coder is an Engine whose machine code can be kept on disk and taken back, by this process or another one of the same
+// kind.
+type Coder interface {
+	Engine
+	// CodeID names all that code depends on beside its module: the engine's version, its settings, the processor. Code of
+	// another one is of no use.
+	CodeID() string
+	// Encode returns the code of a module of this engine.
+	Encode(m Module) ([]byte, error)
+	// Load makes a module of code that Encode returned, without compiling: bin is what was compiled, the file at path
+	// holds the code, is mapped, and must not be written to any more. Code is not verified: it is for the caller to know
+	// who wrote the file. An error says that it is not code of this CodeID.
+	Load(ctx context.Context, bin []byte, path string) (Module, error)
+}
+
 // Module is compiled code, which many instances may share. Safe for concurrent use.
 type Module interface {
 	// Instantiate resolves the imports, makes memory, tables and globals, applies the segments and runs the start

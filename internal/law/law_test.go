@@ -57,10 +57,12 @@ var may = map[string]string{
 	"internal/wasi/local":           "internal/vfs internal/wasi",
 	"internal/peer":                 "internal/link internal/wire",
 	"internal/faultproxy":           "internal/link",
-	// What is above engine must not know which one runs: only the root imports engine/wazero.
+	// What is above engine must not know which one runs: only engines imports them.
 	"internal/engine":            "internal/linmem",
 	"internal/engine/enginetest": "internal/engine internal/linmem internal/wasm",
 	"internal/engine/wazero":     "internal/engine internal/linmem",
+	"internal/engine/wasmtime":   "internal/engine internal/linmem internal/wasm",
+	"internal/engine/engines":    "internal/engine internal/engine/wazero internal/engine/wasmtime",
 	// The process, the same code on both sides; then the sides, which do not know each other.
 	"internal/migrate": "internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
 	// Files that follow a process: what both sides share, and each side.
@@ -85,7 +87,7 @@ var may = map[string]string{
 	"internal/gauge":  "",
 	// What a run came to, for people: of its report or its trace.
 	"internal/inspect": "internal/device internal/trace",
-	".": "internal/ambient internal/replica/push internal/replica/used internal/scan internal/tree internal/replica/origin internal/reconcile internal/analysis internal/atomicfile internal/clone internal/device internal/engine internal/engine/wazero internal/faultproxy " +
+	".": "internal/ambient internal/replica/push internal/replica/used internal/scan internal/tree internal/replica/origin internal/reconcile internal/analysis internal/atomicfile internal/clone internal/device internal/engine internal/engine/engines internal/engine/wazero internal/faultproxy " +
 		"internal/gauge internal/inspect internal/learned internal/link internal/linmem internal/migrate internal/node internal/peer internal/remote internal/runner " +
 		"internal/trace internal/trust internal/vfs internal/wasi internal/wasi/local internal/wasm internal/wire",
 	"cmd/clonecloud": ". examples",
@@ -107,17 +109,18 @@ var may = map[string]string{
 
 // outside lists who may import what from other modules, so that each dependency has one place.
 var outside = map[string]string{
-	"github.com/tetratelabs/wazero":         "internal/engine/wazero internal/conformance/corpus/mkcorpus",
-	"github.com/spf13/cobra":                "cmd/clonecloud",
-	"github.com/spf13/pflag":                "cmd/clonecloud",
-	"github.com/BurntSushi/toml":            "cmd/clonecloud",
-	"github.com/klauspost/compress":         "internal/delta internal/link internal/replica",
-	"google.golang.org/protobuf":            "internal/wire internal/wire/wirepb",
-	"github.com/PlakarKorp/go-cdc-chunkers": "internal/tree",
-	"github.com/minio/minio-go/v7":          "internal/chunkstore/place",
-	"go.etcd.io/bbolt":                      "internal/scan/cachefile",
-	"golang.org/x/sys":                      "internal/reconcile/disk internal/scan/hostdir internal/link internal/linmem internal/vfs internal/wasi/local bench/core internal/node internal/node/control cmd/clonecloud",
-	"github.com/google/go-cmp":              "internal/engine/enginetest", // a suite for tests
+	"github.com/tetratelabs/wazero":               "internal/engine/wazero internal/conformance/corpus/mkcorpus",
+	"github.com/bytecodealliance/wasmtime-go/v39": "internal/engine/wasmtime",
+	"github.com/spf13/cobra":                      "cmd/clonecloud",
+	"github.com/spf13/pflag":                      "cmd/clonecloud",
+	"github.com/BurntSushi/toml":                  "cmd/clonecloud",
+	"github.com/klauspost/compress":               "internal/delta internal/link internal/replica",
+	"google.golang.org/protobuf":                  "internal/wire internal/wire/wirepb",
+	"github.com/PlakarKorp/go-cdc-chunkers":       "internal/tree",
+	"github.com/minio/minio-go/v7":                "internal/chunkstore/place",
+	"go.etcd.io/bbolt":                            "internal/scan/cachefile",
+	"golang.org/x/sys":                            "internal/reconcile/disk internal/scan/hostdir internal/link internal/linmem internal/vfs internal/wasi/local bench/core internal/node internal/node/control cmd/clonecloud",
+	"github.com/google/go-cmp":                    "internal/engine/enginetest", // a suite for tests
 }
 
 // source is what the non-test files of a package say.
