@@ -92,8 +92,9 @@ type Config struct {
 	// linked with both; nil: in that of the linked instances, or in a new one.
 	Beside Instance
 	// Memory makes the linear memory that the module defines, sizes in bytes, maxSize at most MaxPages pages; nil:
-	// linmem.New with defaults. It may be larger than minSize. The instance owns it from then on.
-	Memory func(minSize, maxSize uint64) (*linmem.Memory, error)
+	// linmem.New with defaults. It may be larger than minSize, and has at least reserve bytes of address space, see
+	// linmem.Options. The instance owns it from then on.
+	Memory func(minSize, maxSize, reserve uint64) (*linmem.Memory, error)
 	// StopGlobal names an exported mutable i32 that is set to 1 when the context of a running Call is cancelled, and
 	// to 0 when that Call returns. Code that sees it must call any host function, which ends the run. Empty: a
 	// cancelled context is noticed only by the host calls that happen anyway. See the package comment: the

@@ -58,12 +58,12 @@ func testMemory(t *testing.T, s *suite) {
 func testMemoryIdentity(t *testing.T, s *suite) {
 	cfg := pokes
 	var mem *linmem.Memory
-	cfg.Memory = func(minSize, maxSize uint64) (*linmem.Memory, error) {
+	cfg.Memory = func(minSize, maxSize, reserve uint64) (*linmem.Memory, error) {
 		if minSize != engine.PageSize || maxSize != 5*engine.PageSize {
 			t.Errorf("asked for %d to %d bytes", minSize, maxSize)
 		}
 		var err error
-		mem, err = linmem.New(minSize, maxSize, linmem.Options{Tracker: linmem.None})
+		mem, err = linmem.New(minSize, maxSize, linmem.Options{Tracker: linmem.None, Reserve: reserve})
 		return mem, err
 	}
 	inst := s.instance(t, memoryModule(1, 5), cfg)
@@ -156,20 +156,20 @@ func testGivenMemory(t *testing.T, s *suite) {
 	code := s.compile(t, memoryModule(1, 4))
 	cfg := pokes
 	refusal := errors.New("no memory today")
-	cfg.Memory = func(_, _ uint64) (*linmem.Memory, error) { return nil, refusal }
+	cfg.Memory = func(_, _, _ uint64) (*linmem.Memory, error) { return nil, refusal }
 	if _, err := code.Instantiate(context.Background(), cfg); !errors.Is(err, refusal) {
 		t.Errorf("got %v", err)
 	}
 	var mem *linmem.Memory
-	cfg.Memory = func(minSize, maxSize uint64) (m *linmem.Memory, err error) {
-		mem, err = linmem.New(minSize-engine.PageSize, maxSize, linmem.Options{})
+	cfg.Memory = func(minSize, maxSize, reserve uint64) (m *linmem.Memory, err error) {
+		mem, err = linmem.New(minSize-engine.PageSize, maxSize, linmem.Options{Reserve: reserve})
 		return mem, err
 	}
 	if _, err := code.Instantiate(context.Background(), cfg); err == nil || mem.Bytes() != nil {
 		t.Errorf("took a memory that is too small: %v", err)
 	}
-	cfg.Memory = func(minSize, maxSize uint64) (*linmem.Memory, error) {
-		m, err := linmem.New(2*minSize, maxSize-engine.PageSize, linmem.Options{})
+	cfg.Memory = func(minSize, maxSize, reserve uint64) (*linmem.Memory, error) {
+		m, err := linmem.New(2*minSize, maxSize-engine.PageSize, linmem.Options{Reserve: reserve})
 		if err == nil {
 			copy(m.Bytes()[engine.PageSize:], "here")
 		}
@@ -186,8 +186,8 @@ func testGivenMemory(t *testing.T, s *suite) {
 // that; what no machine would give it gets -1 for.
 func testWithheld(t *testing.T, s *suite) {
 	cfg := pokes
-	cfg.Memory = func(minSize, maxSize uint64) (*linmem.Memory, error) {
-		return linmem.New(minSize, maxSize, linmem.Options{Tracker: linmem.None, Limit: 3 * engine.PageSize})
+	cfg.Memory = func(minSize, maxSize, reserve uint64) (*linmem.Memory, error) {
+		return linmem.New(minSize, maxSize, linmem.Options{Tracker: linmem.None, Reserve: reserve, Limit: 3 * engine.PageSize})
 	}
 	inst := s.instance(t, memoryModule(1, 5), cfg)
 	want(t, inst, 1, "grow", 1)

@@ -244,7 +244,7 @@ type memoryFailure struct{ err error }
 // allocator makes the memory that an instance defines.
 type allocator struct {
 	in   *instance
-	make func(minSize, maxSize uint64) (*linmem.Memory, error)
+	make func(minSize, maxSize, reserve uint64) (*linmem.Memory, error)
 }
 
 // Allocate implements experimental.MemoryAllocator.
@@ -255,7 +255,7 @@ func (a allocator) Allocate(_, maxSize uint64) experimental.LinearMemory {
 // memory lets wazero use a linmem.Memory. It is made at the first Reallocate, which tells its size.
 type memory struct {
 	in   *instance
-	make func(minSize, maxSize uint64) (*linmem.Memory, error)
+	make func(minSize, maxSize, reserve uint64) (*linmem.Memory, error)
 	max  uint64
 }
 
@@ -272,11 +272,11 @@ func (m *memory) Reallocate(size uint64) []byte {
 	}
 	make := m.make
 	if make == nil {
-		make = func(minSize, maxSize uint64) (*linmem.Memory, error) {
+		make = func(minSize, maxSize, _ uint64) (*linmem.Memory, error) {
 			return linmem.New(minSize, maxSize, linmem.Options{})
 		}
 	}
-	mem, err := make(size, m.max)
+	mem, err := make(size, m.max, 0)
 	if err == nil && mem.Size() < size {
 		err = errors.Join(fmt.Errorf("%d bytes instead of %d", mem.Size(), size), mem.Close())
 	}

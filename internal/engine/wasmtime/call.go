@@ -1,0 +1,124 @@
+//go:build wasmtime && cgo && linux && (amd64 || arm64)
+
+package wasmtime
+
+// #include "glue.h"
+import "C"
+
+import (
+	"context"
+	"fmt"
+	"unsafe"
+
+	"github.com/clonecloud/clonecloud/internal/engine"
+)
+
+// function implements engine.Func.
+type function struct {
+	in              *instance
+	name            string
+	params, results []byte
+	narrowParams    []int
+	narrowResults   []int
+	slots           int
+	c               unsafe.Pointer
+	store           C.uint64_t
+}
+
+const low32 = 1<<32 - 1
+
+func newFunction(in *instance, name string, params, results []byte, c *C.wasmtime_func_t) *function {
+	return &function{in: in, name: name, params: params, results: results, narrowParams: narrow(params), narrowResults: narrow(results),
+		slots: max(len(params), len(results)), c: c.__private, store: c.store_id}
+}
+
+// narrow lists the positions of values that have only 32 bits.
+func narrow(types []byte) (list []int) {
+	for i, t := range types {
+		if t == engine.I32 || t == engine.F32 {
+			list = append(list, i)
+		}
+	}
+	return list
+}
+
+// Type implements engine.Func.
+func (f *function) Type() (params, results []byte) { return f.params, f.results }
+
+// Call implements engine.Func.
+func (f *function) Call(ctx context.Context, stack []uint64) error {
+	in := f.in
+	if in.closed {
+		return fmt.Errorf("call %s: %w", f.name, engine.ErrClosed)
+	}
+	if len(stack) < f.slots {
+		return fmt.Errorf("call %s: stack has %d slots, not %d", f.name, len(stack), f.slots)
+	}
+	for _, i := range f.narrowParams {
+		stack[i] &= low32
+	}
+	var err error
+	if done := ctx.Done(); done == nil || done == in.group.armed {
+		err = f.run(ctx, stack)
+	} else {
+		err = f.runWatched(ctx, done, stack)
+	}
+	if err != nil {
+		return err
+	}
+	for _, i := range f.narrowResults {
+		stack[i] &= low32
+	}
+	return nil
+}
+
+// runWatched is run with an eye on the context.
+func (f *function) runWatched(ctx context.Context, done <-chan struct{}, stack []uint64) error {
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	defer f.in.watch(ctx, done)()
+	return f.run(ctx, stack)
+}
+
+func (f *function) run(ctx context.Context, stack []uint64) error {
+	g := f.in.group
+	outer := g.ctx
+	g.ctx = ctx
+	g.depth++
+	how := C.cc_call(g.c, f.c, f.store, (*C.uint64_t)(unsafe.SliceData(stack)), C.size_t(f.slots), g.text)
+	if how == C.CC_THREAD {
+		how = f.runElsewhere(stack)
+	}
+	g.depth--
+	g.ctx = outer
+	if how == C.CC_OK && g.failure == nil {
+		return nil
+	}
+	return g.outcome(how)
+}
+
+func (f *function) runElsewhere(stack []uint64) (how C.int) {
+	elsewhere(func() {
+		how = C.cc_call(f.in.group.c, f.c, f.store, (*C.uint64_t)(unsafe.SliceData(stack)), C.size_t(f.slots), f.in.group.text)
+	})
+	return how
+}
+
+// outcome is the error of a call that ended.
+func (g *group) outcome(how C.int) error {
+	var err error
+	switch how {
+	case C.CC_OK:
+	case C.CC_TRAP:
+		err = trapOf(int(g.text.code), take(g.text))
+	case C.CC_ERROR:
+		err = errorOf(take(g.text))
+	default:
+		err = fmt.Errorf("run failed: no thread with room for a guest's stack: %w", engine.ErrUnsupported)
+	}
+	if g.failure != nil {
+		err, g.failure = g.failure, nil
+	}
+	return err
+}

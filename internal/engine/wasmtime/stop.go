@@ -1,0 +1,75 @@
+//go:build wasmtime && cgo && linux && (amd64 || arm64)
+
+package wasmtime
+
+import (
+	"context"
+	"fmt"
+)
+
+// watch notices the end of ctx until the function that it returns is called.
+func (in *instance) watch(ctx context.Context, done <-chan struct{}) func() {
+	w := &watching{in: in, ctx: ctx}
+	cancel := context.AfterFunc(ctx, w.fire)
+	g := in.group
+	outer := g.armed
+	g.armed = done
+	return func() {
+		g.armed = outer
+		if !cancel() {
+			w.end()
+		}
+	}
+}
+
+// watching stops a group when the context of one of its calls is cancelled, until that call returns.
+type watching struct {
+	in           *instance
+	ctx          context.Context
+	fired, ended bool // guarded by the group's stopMu
+}
+
+// fire runs on a goroutine of its own, perhaps late.
+func (w *watching) fire() {
+	g := w.in.group
+	g.stopMu.Lock()
+	defer g.stopMu.Unlock()
+	if w.ended {
+		return
+	}
+	w.fired = true
+	g.stopCause = ended(w.ctx)
+	g.stops.Add(1)
+	if w.in.stop != nil {
+		w.in.stop.Set(1)
+	}
+}
+
+// end undoes fire, or prevents it.
+func (w *watching) end() {
+	g := w.in.group
+	g.stopMu.Lock()
+	defer g.stopMu.Unlock()
+	w.ended = true
+	if w.fired && g.stops.Add(-1) == 0 && w.in.stop != nil {
+		w.in.stop.Set(0)
+	}
+}
+
+// stopped is the error that ends a run.
+func (g *group) stopped(ctx context.Context) error {
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	g.stopMu.Lock()
+	defer g.stopMu.Unlock()
+	return g.stopCause
+}
+
+func ended(ctx context.Context) error {
+	err := ctx.Err()
+	if cause := context.Cause(ctx); cause != err {
+		return fmt.Errorf("run ended: %w: %w", err, cause)
+	}
+	return fmt.Errorf("run ended: %w", err)
+}
