@@ -96,6 +96,13 @@ typedef union wasmtime_val_raw {
 	void *funcref;
 } wasmtime_val_raw_t;
 
+typedef struct wasmtime_externref {
+	uint64_t store_id;
+	uint32_t __private1;
+	uint32_t __private2;
+	void *__private3;
+} wasmtime_externref_t;
+
 typedef struct wasmtime_instance {
 	uint64_t store_id;
 	size_t __private;
@@ -126,6 +133,7 @@ _Static_assert(sizeof(wasmtime_table_t) == 24, "wasmtime_table_t");
 _Static_assert(sizeof(wasmtime_memory_t) == 24, "wasmtime_memory_t");
 _Static_assert(sizeof(wasmtime_global_t) == 24, "wasmtime_global_t");
 _Static_assert(sizeof(wasmtime_instance_t) == 16, "wasmtime_instance_t");
+_Static_assert(sizeof(wasmtime_externref_t) == 24, "wasmtime_externref_t");
 _Static_assert(sizeof(wasmtime_extern_t) == 32 && offsetof(wasmtime_extern_t, of) == 8, "wasmtime_extern_t");
 _Static_assert(sizeof(wasmtime_val_t) == 32 && offsetof(wasmtime_val_t, of) == 8, "wasmtime_val_t");
 _Static_assert(sizeof(wasmtime_val_raw_t) == 16, "wasmtime_val_raw_t");
@@ -196,6 +204,9 @@ wasmtime_error_t *wasmtime_func_call_unchecked(wasmtime_context_t *, const wasmt
 void wasmtime_global_get(wasmtime_context_t *, const wasmtime_global_t *, wasmtime_val_t *);
 wasmtime_error_t *wasmtime_global_set(wasmtime_context_t *, const wasmtime_global_t *, const wasmtime_val_t *);
 wasmtime_error_t *wasmtime_memory_grow(wasmtime_context_t *, const wasmtime_memory_t *, uint64_t, uint64_t *);
+
+bool wasmtime_externref_new(wasmtime_context_t *, void *, void (*finalizer)(void *), wasmtime_externref_t *);
+void wasmtime_externref_unroot(wasmtime_externref_t *);
 
 uint64_t wasmtime_memorytype_minimum(const wasm_memorytype_t *);
 bool wasmtime_memorytype_maximum(const wasm_memorytype_t *, uint64_t *);

@@ -136,7 +136,7 @@ func take(t *C.cc_text) string {
 
 // refusal is the error of a module that is not compiled.
 func refusal(text string) error {
-	for _, mark := range []string{"not enabled", "must be enabled", "proposal", "mplementation limit", "too large", "not supported", "unsupported"} {
+	for _, mark := range []string{"not enabled", "multiple memories", "must be enabled", "proposal", "mplementation limit", "too large", "not supported", "unsupported"} {
 		if strings.Contains(text, mark) {
 			return fmt.Errorf("%w: %s", engine.ErrUnsupported, oneLine(text))
 		}
@@ -168,6 +168,7 @@ type module struct {
 	exports map[string]wasm.Export
 	pages   uint64 // of the memory that it defines; noMemory: it defines none
 	max     uint64 // noMax: no limit
+	heap    bool   // the engine may want memory for itself, which would look like the module's
 }
 
 const (
@@ -192,6 +193,7 @@ func newModule(e *wasmtimeEngine, c *C.wasmtime_module_t, bin []byte) (*module, 
 			m.max = d.Memories[0].Max
 		}
 	}
+	m.heap = len(d.TagTypes()) > 0 || m.pages == 0 && m.max == noMax
 	for _, x := range d.Exports {
 		m.exports[x.Name] = x
 	}

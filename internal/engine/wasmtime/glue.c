@@ -288,10 +288,16 @@ void cc_import_new(wasmtime_context_t *ctx, uint64_t group, uint32_t index, cons
 }
 
 int cc_instantiate(wasmtime_context_t *ctx, const wasmtime_module_t *module, const wasmtime_extern_t *imports, size_t nimports,
-	uint64_t group, uint32_t index, uint64_t pages, uint64_t max_pages, wasmtime_instance_t *out, cc_text *text) {
+	uint64_t group, uint32_t index, bool heap, uint64_t pages, uint64_t max_pages, wasmtime_instance_t *out, cc_text *text) {
 	wasm_trap_t *trap = NULL;
 	if (!roomy())
 		return CC_THREAD;
+	if (heap) {
+		// The engine's heap of exceptions comes from the same creator: it is asked for here, and not among memories.
+		wasmtime_externref_t ref;
+		if (wasmtime_externref_new(ctx, NULL, NULL, &ref))
+			wasmtime_externref_unroot(&ref);
+	}
 	making.group = group;
 	making.index = index;
 	making.pages = pages;

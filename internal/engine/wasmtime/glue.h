@@ -49,9 +49,9 @@ int cc_load(wasm_engine_t *, const char *path, wasmtime_module_t **, cc_text *);
 void cc_import_new(wasmtime_context_t *, uint64_t group, uint32_t index, const uint8_t *params, size_t nparams,
 	const uint8_t *results, size_t nresults, wasmtime_extern_t *);
 // cc_instantiate makes the memory with the limits given, of those that the engine asks for, through ccNewMemory(group, index);
-// pages is UINT64_MAX if there is none.
+// pages is UINT64_MAX if there is none. heap says that the engine may want memory for itself.
 int cc_instantiate(wasmtime_context_t *, const wasmtime_module_t *, const wasmtime_extern_t *imports, size_t nimports,
-	uint64_t group, uint32_t index, uint64_t pages, uint64_t max_pages, wasmtime_instance_t *, cc_text *);
+	uint64_t group, uint32_t index, bool heap, uint64_t pages, uint64_t max_pages, wasmtime_instance_t *, cc_text *);
 int cc_call(wasmtime_context_t *, void *func, uint64_t store_id, uint64_t *stack, size_t slots, cc_text *);
 uint64_t cc_global_get(wasmtime_context_t *, const wasmtime_global_t *);
 void cc_global_set(wasmtime_context_t *, const wasmtime_global_t *, uint8_t kind, uint64_t);

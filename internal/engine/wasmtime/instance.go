@@ -249,7 +249,7 @@ func (in *instance) start(ctx context.Context, imports []C.wasmtime_extern_t) er
 	g.depth++
 	run := func() C.int {
 		return C.cc_instantiate(g.c, m.c, unsafe.SliceData(imports), C.size_t(len(imports)), C.uint64_t(g.id), C.uint32_t(in.index),
-			C.uint64_t(m.pages), C.uint64_t(m.max), &in.c, g.text)
+			C.bool(m.heap), C.uint64_t(m.pages), C.uint64_t(m.max), &in.c, g.text)
 	}
 	how := run()
 	if how == C.CC_THREAD {
