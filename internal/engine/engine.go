@@ -63,7 +63,7 @@ type Coder interface {
 	Encode(m Module) ([]byte, error)
 	// Load makes a module of code that Encode returned, without compiling: bin is what was compiled, the file at path
 	// holds the code, is mapped, and must not be written to any more. Code is not verified: it is for the caller to know
-	// who wrote the file. An error says that it is not code of this CodeID.
+	// who wrote the file, and that it is of this CodeID. An error says that it cannot be used here.
 	Load(ctx context.Context, bin []byte, path string) (Module, error)
 }
 
