@@ -378,3 +378,54 @@ func TestUnsupported(t *testing.T) {
 		}
 	}
 }
+
+// Faults of Go code stay Go's, though the engine has its own handlers: in a host function and elsewhere, and while a guest
+// runs on another thread.
+func TestFaults(t *testing.T) {
+	var nobody *wasm.Module
+	fault := func() (err error) {
+		defer func() { err, _ = recover().(error) }()
+		nobody.Funcs = nil
+		return nil
+	}
+	m := wasm.Module{
+		Types:   []wasm.FuncType{one, {}},
+		Imports: []wasm.Import{{Module: "host", Name: "fault", Type: 1}},
+		Funcs:   []wasm.Func{fn(0, 0x10, 0, 0x20, 0, 0x0b)},
+		Exports: []wasm.Export{{Name: "f", Index: 1}},
+	}
+	code, err := open(t).Compile(context.Background(), m.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	recovers := true
+	in := instantiate(t, code, engine.Config{Funcs: map[string]map[string]engine.HostFunc{"host": {"fault": {
+		Call: func(context.Context, engine.Instance, []uint64) error {
+			if !recovers {
+				nobody.Funcs = nil
+			}
+			if fault() == nil {
+				t.Error("no fault")
+			}
+			return nil
+		}}}}})
+	spinner := instantiate(t, compile(t, open(t)), engine.Config{})
+	var wg sync.WaitGroup
+	wg.Go(func() { call(t, spinner, "spin", 1) })
+	for i := range uint64(100) {
+		if got := call(t, in, "f", i); got != i {
+			t.Fatalf("got %d", got)
+		}
+		if fault() == nil {
+			t.Fatal("no fault")
+		}
+	}
+	recovers = false
+	if err := in.Func("f").Call(context.Background(), []uint64{1}); err == nil || !strings.Contains(err.Error(), "nil pointer") {
+		t.Errorf("got %v", err)
+	}
+	recovers = true
+	call(t, in, "f", 3)
+	spinner.Global("g").Set(1)
+	wg.Wait()
+}
