@@ -1,6 +1,7 @@
 package linmem
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -198,18 +199,49 @@ func BenchmarkGrow(b *testing.B) {
 	}
 }
 
-// BenchmarkView makes and drops a view of 1 GiB.
+// BenchmarkView makes a view, writes a page, and drops it.
 func BenchmarkView(b *testing.B) {
-	m := newMemory(b, benchSize, benchSize, Options{})
-	m.Bytes()[0] = 1
-	for b.Loop() {
-		v, err := m.View()
-		if err != nil {
-			b.Fatal(err)
-		}
-		v.Bytes()[0] = 2
-		if err := v.Close(); err != nil {
-			b.Fatal(err)
+	for _, size := range []uint64{1 << 20, 64 << 20, 1 << 30} {
+		b.Run(fmt.Sprintf("%d-MiB", size>>20), func(b *testing.B) {
+			m := filled(b, size)
+			for b.Loop() {
+				v, err := m.View()
+				if err != nil {
+					b.Fatal(err)
+				}
+				v.Bytes()[0] = 2
+				if err := v.Close(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkTrackView begins to track a fresh view of memory that holds something everywhere.
+func BenchmarkTrackView(b *testing.B) {
+	for _, size := range []uint64{1 << 20, 10 << 20, 64 << 20} {
+		for _, tracker := range []Tracker{Userfault, Compare} {
+			b.Run(fmt.Sprintf("%v/%d-MiB", tracker, size>>20), func(b *testing.B) {
+				if tracker == Userfault && !userfaultWorks() {
+					b.Skip("userfaultfd does not work here")
+				}
+				m := filled(b, size)
+				for b.Loop() {
+					b.StopTimer()
+					v, err := m.ViewWith(Options{Tracker: tracker})
+					if err != nil {
+						b.Fatal(err)
+					}
+					b.StartTimer()
+					track(b, v)
+					b.StopTimer()
+					if err := v.Close(); err != nil {
+						b.Fatal(err)
+					}
+					b.StartTimer()
+				}
+			})
 		}
 	}
 }

@@ -11,18 +11,19 @@ var zeroPage [PageSize]byte
 // isZero tells whether a whole page is zero.
 func isZero(page []byte) bool { return bytes.Equal(page, zeroPage[:]) }
 
-// compare is the tracker that keeps a copy of what the memory held when it was armed. Pages that are zero are not in
-// the copy, so a memory that is mostly untouched costs little.
+// compare is the tracker that keeps a copy of what the memory held when it was armed. Pages that are as they were at first
+// are not in the copy, so a memory that is mostly untouched costs little, and so does a view.
 type compare struct {
 	m      *Memory
 	shadow mapping
 	size   uint64  // usable front of shadow
-	held   PageSet // pages that the shadow holds; all others were zero
+	held   PageSet // pages that the shadow holds; all others were as at first
+	based  uint32  // see mapping.altered
 	look   PageSet // scratch: the pages to look at
 }
 
 func newCompare(m *Memory) (tracker, error) {
-	shadow, err := reserve(uint64(len(m.area.bytes())), true)
+	shadow, err := reserve(m.span(), 0, true)
 	if err != nil {
 		return nil, err
 	}
@@ -33,55 +34,60 @@ func (c *compare) arm() error { return c.scan(nil) }
 
 func (c *compare) collect(set *PageSet) error { return c.scan(set) }
 
-// scan brings the shadow up to date and adds the pages that differed to set, if there is one.
-func (c *compare) scan(set *PageSet) error {
+// reach makes the shadow as large as the memory.
+func (c *compare) reach() error {
 	if c.m.size > c.size {
 		if err := c.shadow.grow(c.size, c.m.size); err != nil {
 			return err
 		}
 		c.size = c.m.size
 	}
+	return nil
+}
+
+// scan brings the shadow up to date and adds the pages that differed to set, if there is one.
+func (c *compare) scan(set *PageSet) error {
+	if err := c.reach(); err != nil {
+		return err
+	}
 	c.look.Clear()
-	if err := c.m.area.touched(&c.look, c.size); err != nil {
+	var err error
+	if c.based, err = c.m.area.altered(&c.look, c.size); err != nil {
 		return err
 	}
 	c.look.Or(&c.held)
-	now, old := c.m.area.bytes(), c.shadow.bytes()
 	for page := range c.look.All() {
-		p := uint64(page) * PageSize
-		src, dst := now[p:p+PageSize], old[p:p+PageSize]
-		if c.held.Has(page) {
-			if bytes.Equal(src, dst) {
-				continue
-			}
-		} else {
-			if isZero(src) {
-				continue
-			}
-			c.held.Add(page)
-		}
-		copy(dst, src)
-		if set != nil {
+		if c.update(page) && set != nil {
 			set.Add(page)
 		}
 	}
 	return nil
 }
 
-func (c *compare) forget(set *PageSet) error {
-	if c.m.size > c.size {
-		if err := c.shadow.grow(c.size, c.m.size); err != nil {
-			return err
+// update brings one page of the shadow up to date and tells whether it differed. What a view's page was at first is not
+// known, but that it was altered.
+func (c *compare) update(page uint32) bool {
+	p := uint64(page) * PageSize
+	src, dst := c.m.area.bytes()[p:p+PageSize], c.shadow.bytes()[p:p+PageSize]
+	switch {
+	case c.held.Has(page):
+		if bytes.Equal(src, dst) {
+			return false
 		}
-		c.size = c.m.size
+	case page >= c.based && isZero(src):
+		return false
 	}
-	now, old := c.m.area.bytes(), c.shadow.bytes()
+	c.held.Add(page)
+	copy(dst, src)
+	return true
+}
+
+func (c *compare) forget(set *PageSet) error {
+	if err := c.reach(); err != nil {
+		return err
+	}
 	for page := range set.All() {
-		p := uint64(page) * PageSize
-		if src := now[p : p+PageSize]; c.held.Has(page) || !isZero(src) {
-			c.held.Add(page)
-			copy(old[p:p+PageSize], src)
-		}
+		c.update(page)
 	}
 	return nil
 }

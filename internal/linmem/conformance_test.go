@@ -25,6 +25,9 @@ type maker struct {
 	make func(t tester, lo, hi uint64, tracker Tracker) *Memory
 }
 
+// wideReserve is more than any maximum needs, and no multiple of a page.
+const wideReserve = 1<<32 + 32<<20 + 1
+
 var makers = []maker{
 	{"plain", func(t tester, lo, hi uint64, tracker Tracker) *Memory {
 		return newMemory(t, lo, hi, Options{Tracker: tracker})
@@ -41,6 +44,26 @@ var makers = []maker{
 			b[0] = 0
 		}
 		return viewOf(t, m)
+	}},
+	{"reserved", func(t tester, lo, hi uint64, tracker Tracker) *Memory {
+		return newMemory(t, lo, hi, Options{Tracker: tracker, Reserve: wideReserve})
+	}},
+	{"reserved-anonymous", func(t tester, lo, hi uint64, tracker Tracker) *Memory {
+		return newMemory(t, lo, hi, Options{Tracker: tracker, Reserve: wideReserve, anonymous: true})
+	}},
+	{"reserved-view", func(t tester, lo, hi uint64, tracker Tracker) *Memory {
+		return viewOf(t, newMemory(t, lo, hi, Options{Tracker: tracker, Reserve: wideReserve}))
+	}},
+	{"view-with", func(t tester, lo, hi uint64, tracker Tracker) *Memory {
+		v, err := newMemory(t, lo, hi, Options{Tracker: None}).ViewWith(Options{Tracker: tracker, Reserve: wideReserve})
+		if err != nil {
+			t.Fatal(err)
+		}
+		closeAfter(t, v)
+		return v
+	}},
+	{"reserved-copy", func(t tester, lo, hi uint64, tracker Tracker) *Memory {
+		return viewOf(t, newMemory(t, lo, hi, Options{Tracker: tracker, Reserve: wideReserve, anonymous: true}))
 	}},
 	{"copy", func(t tester, lo, hi uint64, tracker Tracker) *Memory {
 		return viewOf(t, newMemory(t, lo, hi, Options{Tracker: tracker, anonymous: true}))

@@ -82,6 +82,9 @@ type Options struct {
 	// Limit is how many bytes the memory may grow to, less than its maximum, which stays what Max says. Default: the
 	// maximum. With a limit Withheld tells growth that is only refused here from growth that is never possible.
 	Limit uint64
+	// Reserve is how many bytes of address space there are from the memory's base on, at least: what lies beyond the
+	// size is never accessible. It costs no memory. Default: what the maximum needs.
+	Reserve uint64
 	// anonymous refuses the memfd, as some systems do.
 	anonymous bool
 }
@@ -98,14 +101,20 @@ type Memory struct {
 
 // mapping is reserved address space with a usable front.
 type mapping interface {
-	// bytes is the whole reservation; only the usable front may be touched.
+	// bytes is as much of the reservation as the maximum needs; only the usable front may be touched.
 	bytes() []byte
 	// grow makes [from, to) usable, all zero.
 	grow(from, to uint64) error
 	// touched adds every page below size that may hold something other than zero, without touching any.
 	touched(set *PageSet, size uint64) error
-	// view returns a copy-on-write view whose front of size bytes is usable, or errors.ErrUnsupported.
-	view(size uint64) (mapping, error)
+	// altered adds every page below size that may hold something other than at first, without touching any: other than
+	// what the base of a view held in the first pages that it returns, than zero behind them.
+	altered(set *PageSet, size uint64) (based uint32, err error)
+	// view returns a copy-on-write view whose front of size bytes is usable, with at least space bytes reserved, or
+	// errors.ErrUnsupported.
+	view(size, space uint64) (mapping, error)
+	// shares tells whether view can work.
+	shares() bool
 	close() error
 }
 
@@ -134,30 +143,38 @@ func New(minSize, maxSize uint64, opt Options) (*Memory, error) {
 	if minSize%Unit != 0 || maxSize%Unit != 0 {
 		return nil, fmt.Errorf("make memory: sizes %d and %d are not multiples of %d", minSize, maxSize, Unit)
 	}
-	if opt.Tracker > None {
-		return nil, fmt.Errorf("make memory: %w: %v", ErrNoTracker, opt.Tracker)
+	m := &Memory{opt: opt, max: maxSize}
+	if err := m.choose(minSize); err != nil {
+		return nil, fmt.Errorf("make memory: %w", err)
 	}
-	// One unit at least, so that an empty memory has an address too.
-	area, err := reserve(max(maxSize, Unit), opt.anonymous)
-	if err != nil {
-		return nil, fmt.Errorf("make memory: reserve %d bytes: %w", maxSize, err)
-	}
-	m := &Memory{opt: opt, kind: opt.Tracker, area: area, max: maxSize}
-	if m.kind == Auto {
-		m.kind = Compare
-		if userfaultWorks() {
-			m.kind = Userfault
-		}
+	var err error
+	if m.area, err = reserve(m.span(), opt.Reserve, opt.anonymous); err != nil {
+		return nil, fmt.Errorf("make memory: reserve %d bytes: %w", max(maxSize, opt.Reserve), err)
 	}
 	if !m.Grow(minSize) {
-		limit := ""
-		if opt.Limit > 0 && minSize > opt.Limit {
-			limit = fmt.Sprintf(", the limit is %d", opt.Limit)
-		}
-		return nil, errors.Join(fmt.Errorf("make memory: no room for %d bytes%s", minSize, limit), m.Close())
+		return nil, errors.Join(fmt.Errorf("make memory: no room for %d bytes", minSize), m.Close())
 	}
 	return m, nil
 }
+
+// choose checks the options for a memory of size bytes and resolves the tracker.
+func (m *Memory) choose(size uint64) error {
+	switch m.kind = m.opt.Tracker; {
+	case m.kind > None:
+		return fmt.Errorf("%w: %v", ErrNoTracker, m.kind)
+	case m.kind == Auto && userfaultWorks():
+		m.kind = Userfault
+	case m.kind == Auto:
+		m.kind = Compare
+	}
+	if limit := m.opt.Limit; limit > 0 && size > limit {
+		return fmt.Errorf("no room for %d bytes, the limit is %d", size, limit)
+	}
+	return nil
+}
+
+// span is the address space that the maximum needs: one unit at least, so that an empty memory has an address too.
+func (m *Memory) span() uint64 { return max(m.max, Unit) }
 
 // Bytes is the memory: its length and capacity are the size, its address never changes. A slice from before a Grow stays
 // valid for the old size. No slice is valid after Close.
@@ -173,6 +190,15 @@ func (m *Memory) Size() uint64 { return m.size }
 
 // Max is the size in bytes to which the memory may grow.
 func (m *Memory) Max() uint64 { return m.max }
+
+// Reserved is how many bytes of address space the memory has from its base on, of which only the first Size are
+// accessible; 0 after Close.
+func (m *Memory) Reserved() uint64 {
+	if m.area == nil {
+		return 0
+	}
+	return max(m.span(), m.opt.Reserve)
+}
 
 // Grow makes the memory newSize bytes long, the new part zero. It reports false, and changes nothing, if newSize is
 // less than the size, more than the maximum, not a multiple of Unit, or refused by the system.

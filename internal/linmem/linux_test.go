@@ -65,7 +65,7 @@ func TestNoDescriptorLeaks(t *testing.T) {
 func faults(m *Memory, at uint64) (fault bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() { fault = recover() != nil }()
-	sink += int(m.area.bytes()[at])
+	sink += int(m.area.(*linuxMapping).space[at])
 	return false
 }
 
@@ -77,7 +77,7 @@ func TestBeyondTheSizeFaults(t *testing.T) {
 		track(t, m)
 		for size := uint64(Unit); size < 4*Unit; size += Unit {
 			grow(t, m, size)
-			if faults(m, size-1) || !faults(m, size) || !faults(m, 4*Unit-1) {
+			if faults(m, size-1) || !faults(m, size) || !faults(m, 4*Unit-1) || !faults(m, m.Reserved()-1) {
 				t.Errorf("with %d bytes: last %v, next %v, furthest %v", size, faults(m, size-1), faults(m, size), faults(m, 4*Unit-1))
 			}
 		}

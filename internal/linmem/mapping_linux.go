@@ -11,7 +11,8 @@ import (
 
 // linuxMapping is a reservation over a memfd, over anonymous memory, or, for a view, over both.
 type linuxMapping struct {
-	area []byte
+	area  []byte // what the maximum needs
+	space []byte // the whole reservation, which begins with area
 	// file is the memfd, or nil. A view holds it too: its base may be closed first.
 	file *memfd
 	// front is how much of the reservation maps the file.
@@ -70,26 +71,28 @@ func newMemfd(size uint64) (*memfd, error) {
 	return &memfd{fd: fd, refs: 1}, nil
 }
 
-// reserve reserves size bytes of address space, nothing of it usable yet.
-func reserve(size uint64, anonymous bool) (mapping, error) {
-	if size > math.MaxInt {
+// reserve reserves size bytes of address space, and what more makes space bytes, nothing of it usable yet.
+func reserve(size, space uint64, anonymous bool) (mapping, error) {
+	space = max(size, space)
+	if space > math.MaxInt {
 		return nil, unix.ENOMEM
 	}
 	if !anonymous {
 		if file, err := newMemfd(size); err == nil {
-			area, err := unix.Mmap(file.fd, 0, int(size), unix.PROT_NONE, unix.MAP_SHARED|unix.MAP_NORESERVE)
+			// Past the file's end it only reserves: that is never made accessible.
+			all, err := unix.Mmap(file.fd, 0, int(space), unix.PROT_NONE, unix.MAP_SHARED|unix.MAP_NORESERVE)
 			if err != nil {
 				return nil, errors.Join(err, file.release())
 			}
-			noHugePages(area)
-			return &linuxMapping{area: area, file: file, front: size}, nil
+			noHugePages(all)
+			return &linuxMapping{area: all[:size:size], space: all, file: file, front: size}, nil
 		}
 	}
-	area, err := reserveAnonymous(size)
+	all, err := reserveAnonymous(space)
 	if err != nil {
 		return nil, err
 	}
-	return &linuxMapping{area: area}, nil
+	return &linuxMapping{area: all[:size:size], space: all}, nil
 }
 
 func reserveAnonymous(size uint64) ([]byte, error) {
@@ -111,27 +114,33 @@ func (l *linuxMapping) grow(from, to uint64) error {
 	return unix.Mprotect(l.area[from:to], unix.PROT_READ|unix.PROT_WRITE)
 }
 
-func (l *linuxMapping) view(size uint64) (mapping, error) {
-	if l.file == nil || l.private {
+func (l *linuxMapping) shares() bool { return l.file != nil && !l.private }
+
+func (l *linuxMapping) view(size, space uint64) (mapping, error) {
+	if !l.shares() {
 		return nil, errors.ErrUnsupported
 	}
+	if space > math.MaxInt {
+		return nil, unix.ENOMEM
+	}
 	// Beyond the front lies anonymous memory, so that a view grows into zeros of its own.
-	area, err := reserveAnonymous(uint64(len(l.area)))
+	all, err := reserveAnonymous(space)
 	if err != nil {
 		return nil, err
 	}
 	if size > 0 {
-		if err := mapOver(area[:size], l.file.fd); err != nil {
-			return nil, errors.Join(fmt.Errorf("map view: %w", err), unix.Munmap(area))
+		if err := mapOver(all[:size], l.file.fd); err != nil {
+			return nil, errors.Join(fmt.Errorf("map view: %w", err), unix.Munmap(all))
 		}
-		noHugePages(area)
+		noHugePages(all)
 	}
 	l.file.acquire()
-	return &linuxMapping{area: area, file: l.file, front: size, private: true}, nil
+	n := len(l.area)
+	return &linuxMapping{area: all[:n:n], space: all, file: l.file, front: size, private: true}, nil
 }
 
 func (l *linuxMapping) close() error {
-	err := unix.Munmap(l.area)
+	err := unix.Munmap(l.space)
 	if l.file != nil {
 		err = errors.Join(err, l.file.release())
 	}
@@ -147,10 +156,17 @@ func (l *linuxMapping) touched(set *PageSet, size uint64) error {
 			return nil
 		}
 	}
-	if err := mappedPages(set, l.area[:size]); err != nil {
+	if err := mappedPages(set, l.area[:size], false); err != nil {
 		set.AddRange(0, uint32(size/PageSize))
 	}
 	return nil
+}
+
+func (l *linuxMapping) altered(set *PageSet, size uint64) (uint32, error) {
+	if !l.private || !pagemapTells() {
+		return 0, l.touched(set, size)
+	}
+	return uint32(l.front / PageSize), mappedPages(set, l.area[:size], true)
 }
 
 // data adds the pages below size that the file holds, swapped out or not.

@@ -47,28 +47,47 @@ func pagemapTells() bool {
 			area[p*host] = 1
 			want.AddRange(uint32(p*host/PageSize), uint32((p+1)*host/PageSize))
 		}
-		pagemapRight = readPagemap(&got, area) == nil && slices.Equal(got.words, want.words)
+		pagemapRight = readPagemap(&got, area, false) == nil && slices.Equal(got.words, want.words)
 	})
 	return pagemapRight
 }
 
-// mappedPages adds the pages of area that have an entry in the page tables: present, or in swap.
-func mappedPages(set *PageSet, area []byte) error {
+// mappedPages adds the pages of area that have an entry in the page tables: present, or in swap. With own set, pages of a
+// file are left out.
+func mappedPages(set *PageSet, area []byte, own bool) error {
 	if !pagemapTells() {
 		return errNoPagemap
 	}
-	return readPagemap(set, area)
+	return readPagemap(set, area, own)
 }
 
-func readPagemap(set *PageSet, area []byte) (err error) {
+var (
+	pagemapMu   sync.Mutex
+	pagemapFile *os.File // guarded by pagemapMu
+)
+
+// openPagemap returns the page tables of this process. The file stays open, for all memories.
+func openPagemap() (*os.File, error) {
+	pagemapMu.Lock()
+	defer pagemapMu.Unlock()
+	if pagemapFile == nil {
+		f, err := os.Open("/proc/self/pagemap")
+		if err != nil {
+			return nil, err
+		}
+		pagemapFile = f
+	}
+	return pagemapFile, nil
+}
+
+func readPagemap(set *PageSet, area []byte, own bool) error {
 	if len(area) == 0 {
 		return nil
 	}
-	f, err := os.Open("/proc/self/pagemap")
+	f, err := openPagemap()
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
 	const entry = 8 // bytes, for each of the host's pages
 	host := uint64(os.Getpagesize())
 	start := address(area)
@@ -79,7 +98,8 @@ func readPagemap(set *PageSet, area []byte) (err error) {
 			return err
 		}
 		for i := uint64(0); i < n; i += entry {
-			if binary.NativeEndian.Uint64(buf[i:])>>62 != 0 {
+			e := binary.NativeEndian.Uint64(buf[i:])
+			if mapped, file := e>>62 != 0, e>>61&1 != 0; mapped && !(own && file) {
 				set.AddRange(uint32(at/PageSize), uint32((at+host)/PageSize))
 			}
 			at += host

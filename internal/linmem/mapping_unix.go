@@ -10,18 +10,22 @@ import (
 )
 
 // anonMapping is a reservation of anonymous memory.
-type anonMapping struct{ area []byte }
+type anonMapping struct {
+	area  []byte // what the maximum needs
+	space []byte // the whole reservation, which begins with area
+}
 
-// reserve reserves size bytes of address space, nothing of it usable yet.
-func reserve(size uint64, _ bool) (mapping, error) {
-	if size > math.MaxInt {
+// reserve reserves size bytes of address space, and what more makes space bytes, nothing of it usable yet.
+func reserve(size, space uint64, _ bool) (mapping, error) {
+	space = max(size, space)
+	if space > math.MaxInt {
 		return nil, unix.ENOMEM
 	}
-	area, err := unix.Mmap(-1, 0, int(size), unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	all, err := unix.Mmap(-1, 0, int(space), unix.PROT_NONE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
 		return nil, err
 	}
-	return &anonMapping{area}, nil
+	return &anonMapping{all[:size:size], all}, nil
 }
 
 func (a *anonMapping) bytes() []byte { return a.area }
@@ -35,6 +39,12 @@ func (a *anonMapping) touched(set *PageSet, size uint64) error {
 	return nil
 }
 
-func (a *anonMapping) view(uint64) (mapping, error) { return nil, errors.ErrUnsupported }
+func (a *anonMapping) altered(set *PageSet, size uint64) (uint32, error) {
+	return 0, a.touched(set, size)
+}
 
-func (a *anonMapping) close() error { return unix.Munmap(a.area) }
+func (a *anonMapping) view(_, _ uint64) (mapping, error) { return nil, errors.ErrUnsupported }
+
+func (a *anonMapping) shares() bool { return false }
+
+func (a *anonMapping) close() error { return unix.Munmap(a.space) }

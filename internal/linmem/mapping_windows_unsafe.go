@@ -4,6 +4,7 @@ package linmem
 
 import (
 	"errors"
+	"math"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -15,9 +16,13 @@ type winMapping struct {
 	area []byte
 }
 
-// reserve reserves size bytes of address space, nothing of it usable yet.
-func reserve(size uint64, _ bool) (mapping, error) {
-	base, err := windows.VirtualAlloc(0, uintptr(size), windows.MEM_RESERVE, windows.PAGE_NOACCESS)
+// reserve reserves size bytes of address space, and what more makes space bytes, nothing of it usable yet.
+func reserve(size, space uint64, _ bool) (mapping, error) {
+	space = max(size, space)
+	if space > math.MaxInt {
+		return nil, windows.ERROR_NOT_ENOUGH_MEMORY
+	}
+	base, err := windows.VirtualAlloc(0, uintptr(space), windows.MEM_RESERVE, windows.PAGE_NOACCESS)
 	if err != nil {
 		return nil, err
 	}
@@ -38,6 +43,12 @@ func (w *winMapping) touched(set *PageSet, size uint64) error {
 	return nil
 }
 
-func (w *winMapping) view(uint64) (mapping, error) { return nil, errors.ErrUnsupported }
+func (w *winMapping) altered(set *PageSet, size uint64) (uint32, error) {
+	return 0, w.touched(set, size)
+}
+
+func (w *winMapping) view(_, _ uint64) (mapping, error) { return nil, errors.ErrUnsupported }
+
+func (w *winMapping) shares() bool { return false }
 
 func (w *winMapping) close() error { return windows.VirtualFree(w.base, 0, windows.MEM_RELEASE) }

@@ -32,6 +32,10 @@ const (
 
 	pagemapScan        = 0xc0606610
 	pageIsWritten      = 1 << 1
+	pageIsFile         = 1 << 2
+	pageIsPresent      = 1 << 3
+	pageIsSwapped      = 1 << 4
+	pageIsZeroPage     = 1 << 5
 	pmScanWPMatching   = 1 << 0
 	pmScanCheckWPAsync = 1 << 1
 )
@@ -59,15 +63,20 @@ type pageRegion struct{ start, end, categories uint64 }
 // of a shared file leaves when it is swapped out, and which a filter for present pages would lose. The first
 // protection is UFFDIO_WRITEPROTECT's, because PAGEMAP_SCAN passes over areas that have no page table yet.
 //
-// Looking through page tables costs time for each page, there or not. So a region of a memfd that holds nothing is left
-// cold: without protection and without page tables. Whether it still holds nothing the file tells in one system call;
-// once it holds something, what is not zero there was written, and the region is protected as the others are.
+// Protecting, and looking through page tables, costs time for each page, there or not. So a region in which nothing was
+// written is left cold: without protection and without page tables.
+//   - Of a memfd: the file holds nothing there. Whether it still does not it tells in one system call; once it holds
+//     something, what is not zero there was written.
+//   - Of private memory, a view or anonymous: there is no page of its own there, only pages of the file, the zero page or
+//     nothing. Once there is one it was written, whatever it holds.
+//
+// Then the region is protected as the others are.
 type userfault struct {
 	m       *Memory
 	uffd    int
-	pagemap *os.File
-	file    *memfd  // tells what cold regions hold; nil: no region is cold
-	warm    PageSet // protected regions, by number
+	pagemap *os.File // shared
+	file    *memfd   // tells what cold regions hold; nil: private memory
+	warm    PageSet  // protected regions, by number
 	regions []pageRegion
 }
 
@@ -86,20 +95,33 @@ func userfaultWorks() bool {
 }
 
 func probe() bool {
-	m, err := New(Unit, 2*Unit, Options{Tracker: Userfault})
+	m, err := New(4*Unit, 4*Unit, Options{Tracker: Userfault})
 	if err != nil {
 		return false
 	}
+	m.Bytes()[Unit], m.Bytes()[3*Unit] = 1, 1
 	ok := false
-	b := m.Bytes()
-	b[3*PageSize] = 1
-	if m.Track() == nil {
-		var set PageSet
-		b[0], b[3*PageSize] = 1, 2
-		err := m.Collect(&set)
-		ok = err == nil && set.Has(0) && set.Has(3) && set.Len() <= 2*os.Getpagesize()/PageSize
+	if v, err := m.View(); err == nil {
+		ok = noticed(v)
+		ok = v.Close() == nil && ok && noticed(m)
 	}
 	return m.Close() == nil && ok
+}
+
+// noticed tells whether writes are noticed, and reads are not.
+func noticed(m *Memory) bool {
+	if m.Track() != nil {
+		return false
+	}
+	b := m.Bytes()
+	for _, more := range [...]byte{1, b[Unit]} { // in regions that were not protected, and that are
+		var set PageSet
+		b[0], b[3*Unit] = b[2*Unit]+more, b[3*Unit]+more
+		if m.Collect(&set) != nil || !set.Has(0) || !set.Has(3*Unit/PageSize) || set.Len() > 2*os.Getpagesize()/PageSize {
+			return false
+		}
+	}
+	return true
 }
 
 func newUserfault(m *Memory) (tracker, error) {
@@ -130,17 +152,17 @@ func (u *userfault) open() error {
 		return fmt.Errorf("register memory: %w", err)
 	}
 	var err error
-	u.pagemap, err = os.Open("/proc/self/pagemap")
+	u.pagemap, err = openPagemap()
 	return err
 }
 
-// arm protects what holds something, or was protected before.
+// arm protects the regions in which something was written, or that were protected before.
 func (u *userfault) arm() error {
-	if !u.warm.Empty() || u.file == nil {
+	if !u.warm.Empty() {
 		return u.collect(&PageSet{}) // cheaper: only what was written changes
 	}
 	var held PageSet
-	if err := u.file.data(&held, u.m.size); err != nil {
+	if err := u.heldIn(&held, 0, u.m.size); err != nil {
 		return err
 	}
 	return u.warmUp(&held)
@@ -166,10 +188,8 @@ func (u *userfault) warmUp(pages *PageSet) error {
 const forgetRuns = 32
 
 func (u *userfault) forget(set *PageSet) error {
-	if u.file != nil {
-		if err := u.warmUp(set); err != nil {
-			return err
-		}
+	if err := u.warmUp(set); err != nil {
+		return err
 	}
 	host := uint32(os.Getpagesize() / PageSize)
 	runs := 0
@@ -202,20 +222,13 @@ func (u *userfault) protect(from, to uint64) error {
 // grown protects the new area as far as its region is. Should that fail, pages in it are reported that were only read,
 // and no write is missed.
 func (u *userfault) grown(from, to uint64) {
-	if u.file != nil {
-		const size = regionPages * PageSize
-		if !u.warm.Has(uint32(from / size)) {
-			return
-		}
-		to = min(to, (from/size+1)*size)
+	const size = regionPages * PageSize
+	if u.warm.Has(uint32(from / size)) {
+		_ = u.protect(from, min(to, (from/size+1)*size))
 	}
-	_ = u.protect(from, to)
 }
 
 func (u *userfault) collect(set *PageSet) error {
-	if u.file == nil {
-		return u.scan(set)
-	}
 	var came PageSet
 	if err := u.heldInCold(&came); err != nil {
 		return err
@@ -226,7 +239,7 @@ func (u *userfault) collect(set *PageSet) error {
 	}
 	bytes := u.m.area.bytes()
 	for page := range came.All() {
-		if !isZero(bytes[uint64(page)*PageSize:][:PageSize]) {
+		if u.file == nil || !isZero(bytes[uint64(page)*PageSize:][:PageSize]) {
 			set.Add(page)
 		}
 	}
@@ -245,7 +258,7 @@ func (u *userfault) heldInCold(set *PageSet) error {
 			end++
 		}
 		from, to := uint64(r)*regionPages*PageSize, min(uint64(end)*regionPages*PageSize, u.m.size)
-		if err := u.file.dataIn(set, from, to); err != nil {
+		if err := u.heldIn(set, from, to); err != nil {
 			return err
 		}
 		r = end
@@ -253,23 +266,47 @@ func (u *userfault) heldInCold(set *PageSet) error {
 	return nil
 }
 
-// scan protects what was written in warm regions, and adds it to set if there is one.
+// heldIn adds the pages of [from, to), which is cold, that were perhaps written since it began to be.
+func (u *userfault) heldIn(set *PageSet, from, to uint64) error {
+	if u.file != nil {
+		return u.file.dataIn(set, from, to)
+	}
+	return u.walk(pmScanArg{
+		start: from, end: to,
+		categoryInverted: pageIsFile | pageIsZeroPage, categoryMask: pageIsFile | pageIsZeroPage,
+		categoryAnyofMask: pageIsPresent | pageIsSwapped, returnMask: pageIsPresent | pageIsSwapped,
+	}, set.AddRange)
+}
+
+// scan protects what was written in warm regions, and adds it to set if there is one. It leaves cold ones alone: markers
+// there would look like pages in swap.
 func (u *userfault) scan(set *PageSet) error {
-	base := address(u.m.area.bytes())
 	// With exactly these masks the kernel also takes empty entries for written.
 	arg := pmScanArg{
-		size: uint64(unsafe.Sizeof(pmScanArg{})), flags: pmScanWPMatching | pmScanCheckWPAsync,
-		start: base, end: base + u.m.size,
+		flags:        pmScanWPMatching | pmScanCheckWPAsync,
 		categoryMask: pageIsWritten, returnMask: pageIsWritten,
 	}
-	if u.file != nil {
-		last, ok := u.warm.Max()
-		if !ok {
-			return nil
-		}
-		arg.end = base + min((uint64(last)+1)*regionPages*PageSize, u.m.size)
-	}
+	var found func(first, end uint32)
 	if set != nil {
+		found = set.AddRange
+	}
+	for first, end := range u.warm.Ranges() {
+		arg.start = uint64(first) * regionPages * PageSize
+		arg.end = min(uint64(end)*regionPages*PageSize, u.m.size)
+		if err := u.walk(arg, found); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// walk goes through the page tables of [start, end), which it makes addresses of, and calls found, if there is one, for
+// each run of pages that is asked for.
+func (u *userfault) walk(arg pmScanArg, found func(first, end uint32)) error {
+	base := address(u.m.area.bytes())
+	arg.size = uint64(unsafe.Sizeof(arg))
+	arg.start, arg.end = base+arg.start, base+arg.end
+	if found != nil {
 		arg.vec, arg.vecLen = uint64(uintptr(unsafe.Pointer(&u.regions[0]))), uint64(len(u.regions))
 	}
 	for arg.start < arg.end {
@@ -278,7 +315,7 @@ func (u *userfault) scan(set *PageSet) error {
 			return fmt.Errorf("scan page tables: %w", err)
 		}
 		for _, r := range u.regions[:n] {
-			u.written(set, uint32((r.start-base)/PageSize), uint32((r.end-base)/PageSize))
+			found(uint32((r.start-base)/PageSize), uint32((r.end-base)/PageSize))
 		}
 		if arg.walkEnd <= arg.start {
 			return fmt.Errorf("scan page tables: no progress at page %d", (arg.start-base)/PageSize)
@@ -289,37 +326,15 @@ func (u *userfault) scan(set *PageSet) error {
 	return nil
 }
 
-// written adds a run of pages as far as it is in warm regions: in cold ones an entry says nothing.
-func (u *userfault) written(set *PageSet, first, end uint32) {
-	if u.file == nil {
-		set.AddRange(first, end)
-		return
-	}
-	for first < end {
-		next := min((first/regionPages+1)*regionPages, end)
-		if u.warm.Has(first / regionPages) {
-			set.AddRange(first, next)
-		}
-		first = next
-	}
-}
-
 // overhead counts the page tables that protecting untouched pages makes, whether or not they would be there anyway.
 func (u *userfault) overhead() uint64 {
 	const entry = 8 // bytes, for each page
-	pages := u.m.size / uint64(os.Getpagesize())
-	if u.file != nil {
-		pages = uint64(u.warm.Len()) * regionPages * PageSize / uint64(os.Getpagesize())
-	}
+	pages := uint64(u.warm.Len()) * regionPages * PageSize / uint64(os.Getpagesize())
 	return pages*entry + uint64(len(u.regions))*uint64(unsafe.Sizeof(pageRegion{}))
 }
 
 func (u *userfault) close() error {
-	err := unix.Close(u.uffd) // lifts the protection
-	if u.pagemap != nil {
-		err = errors.Join(err, u.pagemap.Close())
-	}
-	return err
+	return unix.Close(u.uffd) // lifts the protection
 }
 
 func address(area []byte) uint64 { return uint64(uintptr(unsafe.Pointer(&area[0]))) }

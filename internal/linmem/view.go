@@ -14,12 +14,21 @@ import (
 // view. Elsewhere, and as the view of a view, it is a copy, which follows nothing; do not rely on either.
 //
 // m may grow or be closed meanwhile: neither is seen in the view.
-func (m *Memory) View() (*Memory, error) {
+//
+// Several goroutines may make views of m at the same time, while nothing else is done to it.
+func (m *Memory) View() (*Memory, error) { return m.ViewWith(m.opt) }
+
+// ViewWith is View with options of the view's own. It reserves at least as much address space as m does.
+func (m *Memory) ViewWith(opt Options) (*Memory, error) {
 	if m.area == nil {
 		return nil, fmt.Errorf("view memory: %w", ErrClosed)
 	}
-	v := &Memory{opt: m.opt, kind: m.kind, size: m.size, max: m.max}
-	area, err := m.area.view(m.size)
+	opt.Reserve, opt.anonymous = max(opt.Reserve, m.opt.Reserve), m.opt.anonymous
+	v := &Memory{opt: opt, size: m.size, max: m.max}
+	if err := v.choose(m.size); err != nil {
+		return nil, fmt.Errorf("view memory: %w", err)
+	}
+	area, err := m.area.view(m.size, max(v.span(), opt.Reserve))
 	if err == nil {
 		v.area = area
 		return v, nil
@@ -27,15 +36,18 @@ func (m *Memory) View() (*Memory, error) {
 	if !errors.Is(err, errors.ErrUnsupported) {
 		return nil, fmt.Errorf("view memory: %w", err)
 	}
-	if v.area, err = m.copyArea(); err != nil {
+	if v.area, err = m.copyArea(opt.Reserve); err != nil {
 		return nil, fmt.Errorf("copy memory: %w", err)
 	}
 	return v, nil
 }
 
+// CopyOnWrite tells whether views of m are copy-on-write, and not copies.
+func (m *Memory) CopyOnWrite() bool { return m.area != nil && m.area.shares() }
+
 // copyArea returns a mapping with the contents of m. What was never touched is not touched by the copying.
-func (m *Memory) copyArea() (mapping, error) {
-	area, err := reserve(uint64(len(m.area.bytes())), m.opt.anonymous)
+func (m *Memory) copyArea(space uint64) (mapping, error) {
+	area, err := reserve(m.span(), space, m.opt.anonymous)
 	if err != nil {
 		return nil, err
 	}

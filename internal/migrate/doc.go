@@ -6,5 +6,8 @@
 // verifies it whole, Check judges the image, Grow is the last step that can fail, and then Apply writes all. A
 // clone, which may be thrown away, lets pages go straight into its memory: ReceiveInto.
 //
+// A Program whose code was made with rewrite.Options.Detach keeps the initial memory once, and its instances share it
+// copy-on-write where the system can.
+//
 // The Journal holds what the host answered during an offload, and the Replayer answers a fallback from it.
 package migrate

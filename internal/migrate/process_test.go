@@ -5,6 +5,7 @@ import (
 	"context"
 	_ "embed"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -160,14 +161,26 @@ func same(t *testing.T, a, b *migrate.Process) {
 	if d := cmp.Diff(capture(t, a, delta.ID{}), capture(t, b, delta.ID{})); d != "" {
 		t.Errorf("states differ: %s", d)
 	}
-	if !bytes.Equal(a.Mem.Bytes(), b.Mem.Bytes()) {
+	if (a.Mem == nil) != (b.Mem == nil) || a.Mem != nil && !bytes.Equal(a.Mem.Bytes(), b.Mem.Bytes()) {
 		t.Error("memories differ")
 	}
 }
 
-// TestMove sends a process to and fro between two instances, which stay the same.
+// TestMove sends a process to and fro between two instances, which stay the same, whether or not each of them has an
+// initial memory of its own.
 func TestMove(t *testing.T) {
-	a, b := startWork(t), startWork(t)
+	for _, shared := range [][2]bool{{false, false}, {false, true}, {true, false}, {true, true}} {
+		t.Run(fmt.Sprintf("%t-%t", shared[0], shared[1]), func(t *testing.T) {
+			opt := rewrite.Options{Candidates: []uint32{2}}
+			opt.Detach = shared[0]
+			a := start(t, processWasm, opt)
+			opt.Detach = shared[1]
+			testMove(t, a, start(t, processWasm, opt))
+		})
+	}
+}
+
+func testMove(t *testing.T, a, b *migrate.Process) {
 	same(t, a, b)
 	base := migrate.InitialID(a.Manifest.Digest)
 	for i, step := range []func(p *migrate.Process){

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,6 +24,7 @@ type Program struct {
 	// Rewriting is how long making the variant took, without compiling it.
 	Rewriting time.Duration
 	code      engine.Module
+	image     image
 }
 
 // Identity is the SHA-256 of an original module: the identity of its process states.
@@ -41,7 +43,7 @@ func Prepare(ctx context.Context, eng engine.Engine, id wire.ID, m *wasm.Module,
 	if err != nil {
 		return nil, fmt.Errorf("compile rewritten module: %w", err)
 	}
-	return &Program{ID: id, Manifest: &r.Manifest, Original: m, Rewriting: took, code: code}, nil
+	return &Program{ID: id, Manifest: &r.Manifest, Original: m, Rewriting: took, code: code, image: image{pieces: r.Manifest.Image}}, nil
 }
 
 // Plain compiles a module that stays on the device as it is.
@@ -54,8 +56,10 @@ func Plain(ctx context.Context, eng engine.Engine, id wire.ID, m *wasm.Module, b
 	return &Program{ID: id, Manifest: man, Original: m, code: code}, nil
 }
 
-// Close releases the compiled code. Instances must be gone.
-func (p *Program) Close(ctx context.Context) error { return p.code.Close(ctx) }
+// Close releases the compiled code and the initial memory. Instances must be gone.
+func (p *Program) Close(ctx context.Context) error {
+	return errors.Join(p.code.Close(ctx), p.image.close())
+}
 
 // Linkage is what an instance of a program is linked with.
 type Linkage struct {
@@ -77,7 +81,8 @@ type Linkage struct {
 	Poll func()
 }
 
-// Start instantiates the program with the initial image and begins to notice writes. No code of the guest has run.
+// Start instantiates the program with the initial image and begins to notice writes. No code of the guest has run. Several
+// goroutines may start instances at the same time.
 func (p *Program) Start(ctx context.Context, l Linkage) (*Process, error) {
 	funcs := map[string]map[string]engine.HostFunc{}
 	add := func(module, name string, f engine.HostFunc) {
@@ -112,8 +117,8 @@ func (p *Program) Start(ctx context.Context, l Linkage) (*Process, error) {
 	}
 	inst, err := p.code.Instantiate(ctx, engine.Config{
 		Funcs: funcs,
-		Memory: func(lo, hi uint64) (*linmem.Memory, error) {
-			return linmem.New(lo, hi, linmem.Options{Tracker: l.Tracker, Limit: l.MemoryLimit})
+		Memory: func(lo, hi, reserve uint64) (*linmem.Memory, error) {
+			return p.image.memory(lo, hi, linmem.Options{Tracker: l.Tracker, Limit: l.MemoryLimit, Reserve: reserve})
 		},
 		StopGlobal: p.Manifest.Stop,
 	})

@@ -16,6 +16,7 @@ import (
 type findings struct {
 	stay      string // why the module must stay local
 	tailCalls bool
+	named     bool // code names an active data segment
 }
 
 // chunkSize is how much code a worker takes at a time.
@@ -62,6 +63,7 @@ func (b *builder) bodies() (findings, error) {
 			all.stay = chunks[i].stay
 		}
 		all.tailCalls = all.tailCalls || chunks[i].tailCalls
+		all.named = all.named || chunks[i].named
 	}
 	b.out.Funcs = funcs
 	return all, nil
@@ -81,6 +83,7 @@ const (
 	editPoll                    // a poll is added
 	editNaN                     // the shape arg is made canonical
 	editDropped                 // global arg becomes 1
+	editInit                    // memory.init is from segment arg
 )
 
 // edit is a change of a body's code: the bytes from pos to end are replaced. It is made only if it is live.
@@ -219,10 +222,11 @@ func (w *writer) scan(f uint32, fn *wasm.Func) error {
 			}
 		case wasm.OpTableSet, wasm.OpTableGrow, wasm.OpTableFill, wasm.OpTableCopy, wasm.OpTableInit:
 			w.stay(f)
-		case wasm.OpDataDrop:
-			if i := int(in.Index); i < len(b.dropped) && b.dropped[i] != 0 {
-				w.edits = append(w.edits, w.insert(editDropped, b.dropped[i]-1, true))
+		case wasm.OpDataDrop, wasm.OpMemoryInit:
+			if !exists(in.Index, b.in.Data) {
+				return fmt.Errorf("data segment %d at offset %d does not exist", in.Index, in.Pos)
 			}
+			w.data()
 		}
 	}
 	if b.opt.CanonicalNaN {
@@ -249,6 +253,22 @@ func (w *writer) function(f uint32) {
 		w.edits = append(w.edits, edit{
 			pos: uint32(w.in.Pos + 1), end: uint32(w.in.End), arg: to, kind: editIndex, live: true,
 		})
+	}
+}
+
+// data notes an instruction that names a data segment. An active one is dropped as soon as it has been applied, but not by
+// every engine: code is to find a segment in its place that is empty in all of them.
+func (w *writer) data() {
+	i := w.in.Index
+	active := w.b.in.Data[i].Mode == wasm.Active
+	w.found.named = w.found.named || active
+	switch {
+	case w.in.Op == wasm.OpMemoryInit && active:
+		w.edits = append(w.edits, edit{
+			pos: uint32(w.in.Pos), end: uint32(w.in.End), arg: uint32(len(w.b.in.Data)), kind: editInit, live: true,
+		})
+	case w.in.Op == wasm.OpDataDrop && exists(i, w.b.dropped) && w.b.dropped[i] != 0: // nothing is planned for WhyLocal
+		w.edits = append(w.edits, w.insert(editDropped, w.b.dropped[i]-1, true))
 	}
 }
 
@@ -288,6 +308,8 @@ func (w *writer) write(body *wasm.Body, size int) {
 			out = appendCanonical(out, shape(e.arg), w.scratch[e.arg])
 		case editDropped:
 			out = wasm.AppendIndex(wasm.AppendI32Const(out, 1), wasm.OpGlobalSet, e.arg)
+		case editInit:
+			out = wasm.AppendIndex(out, wasm.OpMemoryInit, e.arg, 0)
 		}
 	}
 	out = append(out, body.Code[last:]...)

@@ -14,13 +14,13 @@ import (
 // The specification's scripts give the same results for the original and for every kind of rewritten module.
 func TestScripts(t *testing.T) {
 	modes := []mode{
-		{name: "clone", opt: rewrite.Options{CanonicalNaN: true, StripDebug: true}},
+		{name: "clone", opt: rewrite.Options{CanonicalNaN: true, StripDebug: true, Detach: true}},
 		{name: "unarmed", opt: rewrite.Options{Wrap: true, Poll: rewrite.PollOuterLoops}},
 		{name: "local", opt: rewrite.Options{Wrap: true}, arm: true, enter: rewrite.EnterLocal},
 		{name: "fallback", opt: rewrite.Options{Wrap: true}, arm: true, enter: rewrite.EnterClone, fallBack: true},
 		{
 			name: "moved", arm: true, enter: rewrite.EnterClone, stop: true,
-			opt: rewrite.Options{Wrap: true, Poll: rewrite.PollAllLoops, CanonicalNaN: true},
+			opt: rewrite.Options{Wrap: true, Poll: rewrite.PollAllLoops, CanonicalNaN: true, Detach: true},
 		},
 	}
 	if testing.Short() {
@@ -44,6 +44,9 @@ func TestScripts(t *testing.T) {
 			t.Log(sum)
 			if sum.moved < 2300 || sum.candidates < 8800 {
 				t.Error("too little was rewritten")
+			}
+			if mode.opt.Detach != (sum.detached > 60) {
+				t.Errorf("%d pieces of memory detached", sum.detached)
 			}
 			if mode.enter == rewrite.EnterClone && sum.calls < 60000 {
 				t.Error("too little moved")

@@ -38,7 +38,7 @@ func (b *builder) digest() [32]byte {
 	h := sha256.New()
 	h.Write(b.opt.Source[:])
 	buf := binary.AppendUvarint(nil, Version)
-	for _, flag := range []bool{b.opt.Wrap, b.opt.CanonicalNaN, b.opt.StripDebug} {
+	for _, flag := range []bool{b.opt.Wrap, b.opt.CanonicalNaN, b.opt.StripDebug, b.opt.Detach} {
 		if flag {
 			buf = append(buf, 1)
 		} else {

@@ -18,6 +18,14 @@ func FuzzRewrite(f *testing.F) {
 	k.table(k.fn("f", "dv", "dv", "", wasm.OpLocalGet, 0, wasm.OpLocalGet, 0, wasm.OpF64Add, wasm.OpLocalGet, 1))
 	nested(&k)
 	f.Add(k.Encode(), byte(0xff))
+	var d maker
+	d.memory()
+	d.data(wasm.Passive, "abc")
+	d.data(wasm.Active, "xyz", wasm.OpI32Const, int64(70), wasm.OpI32Const, int64(-6), wasm.OpI32Add)
+	d.data(wasm.Active, "yz!", wasm.OpI32Const, int64(65))
+	d.HasDataCount = true
+	d.fn("f", "", "", "", wasm.OpI32Const, 0, wasm.OpI32Const, 0, wasm.OpI32Const, 0, wasm.OpMemoryInit, 1, byte(0), wasm.OpDataDrop, 2)
+	f.Add(d.Encode(), byte(8))
 	_, bins := modules(f)
 	for i, bin := range bins {
 		if len(bin) < 2000 && i%10 == 0 {
@@ -60,6 +68,7 @@ func FuzzRewrite(f *testing.F) {
 		if invalid != nil || compile(t, bin) != nil {
 			return
 		}
+		checkImage(t, m, &res.Manifest)
 		if err := compile(t, res.Binary); err != nil {
 			t.Fatalf("options %d: %v", int(i)%len(options), err)
 		}

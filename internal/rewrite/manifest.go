@@ -2,7 +2,7 @@ package rewrite
 
 // Version counts the changes of what the rewriter produces for the same input and options. It is part of the
 // identity of code, so two sides of different versions never mistake their variants for the same.
-const Version = 3
+const Version = 4
 
 // The names that the rewriter adds. A module that uses any of them itself stays local.
 const (
@@ -65,6 +65,9 @@ type Manifest struct {
 	// TailCalls: the code makes tail calls. Between EnterLocal and ImportLeave a chain of them through candidates takes
 	// stack for each that is answered EnterLocal again; EnterPlain takes none.
 	TailCalls bool `json:"tail_calls"`
+	// Image is what the memory must hold before any code runs, in order: later pieces lie over earlier ones. All of it is
+	// within the declared minimum. Empty: what the code itself lays there is all.
+	Image []Piece `json:"image,omitempty"`
 }
 
 // Candidate is a function whose execution may move. Params and Results are value types in binary form as the host

@@ -19,9 +19,9 @@ import (
 
 // allOptions are the combinations of everything but the candidates.
 func allOptions() (all []rewrite.Options) {
-	for i := range 24 {
+	for i := range 48 {
 		all = append(all, rewrite.Options{
-			Wrap: i&1 != 0, CanonicalNaN: i&2 != 0, StripDebug: i&4 != 0, Poll: rewrite.PollMode(i / 8),
+			Wrap: i&1 != 0, CanonicalNaN: i&2 != 0, StripDebug: i&4 != 0, Detach: i&8 != 0, Poll: rewrite.PollMode(i / 16),
 		})
 	}
 	return all
@@ -79,7 +79,7 @@ func TestOptions(t *testing.T) {
 		}
 		before := m.Encode()
 		for k, opt := range options {
-			if (k+i)%8 != 0 && os.Getenv("REWRITE_ALL") == "" {
+			if (k+i)%16 != 0 && os.Getenv("REWRITE_ALL") == "" {
 				continue
 			}
 			res, err := rewrite.Rewrite(m, withCandidates(m, opt))

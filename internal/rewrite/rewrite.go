@@ -20,6 +20,8 @@
 //	results = body(arguments); leave(id); return the results
 //
 // Where the module uses tail calls, all but the last of these calls of the body are tail calls.
+//
+// An active data segment is empty to memory.init, as the specification has it; some engines let code copy from it.
 package rewrite
 
 import (
@@ -59,6 +61,9 @@ type Options struct {
 	CanonicalNaN bool
 	// StripDebug drops the name section too. DWARF and other sections that hold code offsets are always dropped.
 	StripDebug bool
+	// Detach takes the initial contents of the memory out of the code, as far as that surely makes no difference, for the
+	// host to lay there before it starts: see Manifest.Image.
+	Detach bool
 }
 
 // Result is a rewritten module.
@@ -92,6 +97,7 @@ func Rewrite(m *wasm.Module, opt Options) (*Result, error) {
 	b.shiftSections()
 	b.functions(found.tailCalls)
 	b.state()
+	b.data(found.named)
 	b.customs()
 	b.man.Version, b.man.Digest, b.man.TailCalls = Version, b.digest(), found.tailCalls
 	return &Result{Binary: b.out.Encode(), Manifest: b.man}, nil

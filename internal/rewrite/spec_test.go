@@ -187,12 +187,13 @@ type mode struct {
 type tally struct {
 	modules, moved, stay                     int
 	candidates, enters, leaves, calls, polls int
+	detached                                 int // pieces of memory
 	excluded                                 map[string]int
 }
 
 func (c *tally) String() string {
-	s := fmt.Sprintf("%d modules, %d rewritten, %d stay local; %d candidates, %d enters, %d leaves, %d calls, %d polls",
-		c.modules, c.moved, c.stay, c.candidates, c.enters, c.leaves, c.calls, c.polls)
+	s := fmt.Sprintf("%d modules, %d rewritten, %d stay local; %d candidates, %d enters, %d leaves, %d calls, %d polls, %d pieces detached",
+		c.modules, c.moved, c.stay, c.candidates, c.enters, c.leaves, c.calls, c.polls, c.detached)
 	for _, k := range slices.Sorted(maps.Keys(c.excluded)) {
 		s += fmt.Sprintf("\n    excluded %4d: %s", c.excluded[k], k)
 	}
@@ -341,6 +342,12 @@ func (k *machine) instantiate(t *testing.T, bin []byte, name string) (api.Module
 	mod, err := k.runtime.InstantiateWithConfig(ctx, res.Binary, config)
 	if err != nil {
 		return nil, err
+	}
+	for _, p := range res.Manifest.Image {
+		k.detached++
+		if !mod.ExportedMemory(res.Manifest.Memory).Write(uint32(p.Offset), p.Data) {
+			t.Errorf("a piece of %d bytes at %d is not within the memory", len(p.Data), p.Offset)
+		}
 	}
 	for _, c := range res.Manifest.Candidates {
 		if k.arm {

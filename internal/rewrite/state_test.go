@@ -131,6 +131,7 @@ func TestDigest(t *testing.T) {
 		"poll":       func(o *rewrite.Options) { o.Poll = rewrite.PollAllLoops },
 		"nan":        func(o *rewrite.Options) { o.CanonicalNaN = true },
 		"strip":      func(o *rewrite.Options) { o.StripDebug = true },
+		"detach":     func(o *rewrite.Options) { o.Detach = true },
 	} {
 		d := digest(change)
 		if other, ok := seen[d]; ok {
