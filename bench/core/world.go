@@ -10,6 +10,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/analysis"
 	"github.com/clonecloud/clonecloud/internal/clone"
 	"github.com/clonecloud/clonecloud/internal/device"
+	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/engine/wazero"
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/runner"
@@ -33,7 +34,7 @@ func newWorld(device, node wazero.Mode) (*world, error) {
 	if err != nil {
 		return nil, errors.Join(err, here.Close(context.Background()))
 	}
-	w := &world{host: &clone.Host{Engine: there}}
+	w := &world{host: &clone.Host{Engines: []engine.Engine{there}}}
 	w.cfg = runner.Config{
 		Engine: here, Wait: time.Minute, CanonicalNaN: device != node, Args: []string{"program"}, Seed: [32]byte{1},
 		Dial: func(context.Context) (link.Link, error) {
@@ -47,7 +48,7 @@ func newWorld(device, node wazero.Mode) (*world, error) {
 
 func (w *world) close(ctx context.Context) {
 	w.host.Close(ctx)
-	w.host.Engine.Close(ctx)
+	w.host.Engines[0].Close(ctx)
 	w.cfg.Engine.Close(ctx)
 }
 

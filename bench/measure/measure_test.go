@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -35,6 +36,30 @@ func TestQuantile(t *testing.T) {
 func TestRatios(t *testing.T) {
 	if diff := cmp.Diff([]float64{2, 0.5}, measure.Ratios([]float64{1, 4, 9}, []float64{2, 2})); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestMean(t *testing.T) {
+	if got := measure.Mean([]float64{0.5, 8, 2}); math.Abs(got-2) > 1e-12 {
+		t.Errorf("got %v", got)
+	}
+	if !math.IsNaN(measure.Mean(nil)) {
+		t.Error("there is a mean of nothing")
+	}
+}
+
+// Only what this thread does counts, where the system tells a thread's time.
+func TestThreadTime(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	begin := measure.ThreadTime()
+	for n := uint64(0); measure.ThreadTime() == begin; n++ {
+		if n > 1<<40 {
+			t.Fatal("the clock stands")
+		}
+	}
+	if now := measure.ThreadTime(); now < begin {
+		t.Errorf("the clock ran backwards, from %v to %v", begin, now)
 	}
 }
 

@@ -26,6 +26,15 @@ func quantile(v []float64, q float64) float64 {
 	return v[i] + (at-float64(i))*(v[i+1]-v[i])
 }
 
+// Mean is the geometric mean of values; NaN if there are none.
+func Mean(values []float64) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += math.Log(v)
+	}
+	return math.Exp(sum / float64(len(values)))
+}
+
 // Ratios of b over a, pair by pair: what was measured in turn was disturbed alike.
 func Ratios(a, b []float64) []float64 {
 	r := make([]float64, min(len(a), len(b)))

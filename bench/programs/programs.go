@@ -1,14 +1,18 @@
-// Package programs holds small programs in C, built, for measuring: each spends its time in a few functions, most of them
-// on nothing but the processor.
+// Package programs holds small programs in C and Rust, built, for measuring: each spends its time in a few functions,
+// most of them on nothing but the processor. Command gowork, beside it, has those in Go.
 package programs
 
 import (
 	"embed"
 	"fmt"
+	"io/fs"
 )
 
 //go:embed *.wasm
 var built embed.FS
+
+//go:embed src/*.c src/bench.h src/rust/*.rs
+var source embed.FS
 
 // Program is one that computes and prints a number. Its argument says how much.
 type Program struct {
@@ -21,7 +25,7 @@ type Program struct {
 	Float bool
 }
 
-// List are the programs that are bound by the processor.
+// List are the programs in C that are bound by the processor and measured with what offloading costs.
 func List() []Program {
 	return []Program{
 		{"nbody", "700000", "8000", "130000", true},
@@ -37,11 +41,20 @@ func List() []Program {
 	}
 }
 
-// Wasm is a built module: of a program of List, or "state" or "calls".
+// Wasm is a built module: of a program of List, of one of Portable that is not in Go, or "state", "calls" or "edges".
 func Wasm(name string) []byte {
 	b, err := built.ReadFile(name + ".wasm")
 	if err != nil {
 		panic(fmt.Sprintf("BUG: no program %q", name))
 	}
 	return b
+}
+
+// Source are the files that the programs in C and Rust are built from.
+func Source() fs.FS {
+	s, err := fs.Sub(source, "src")
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return s
 }

@@ -73,11 +73,12 @@ var may = map[string]string{
 	"internal/replica/origin": "internal/atomicfile internal/replica internal/replica/used internal/overlay internal/reconcile internal/scan internal/tree internal/vfs internal/wasi internal/wasi/local",
 	"internal/device": "internal/replica internal/replica/origin internal/reconcile internal/learned internal/trace internal/migrate internal/peer internal/link internal/wasi/local internal/vfs internal/analysis " +
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
-	"internal/clone": "internal/replica internal/replica/mirror internal/tree internal/migrate internal/peer internal/link " +
+	"internal/clone/choose": "",
+	"internal/clone": "internal/clone/choose internal/replica internal/replica/mirror internal/tree internal/migrate internal/peer internal/link " +
 		"internal/wasi internal/engine internal/linmem internal/delta internal/wire internal/rewrite internal/wasm",
 	// The node: its daemon, its workers, and what they say to each other.
 	"internal/node/control": "",
-	"internal/node/worker": "internal/chunkstore internal/replica/mirror internal/node/control internal/clone internal/engine internal/link internal/peer internal/store internal/trust " +
+	"internal/node/worker": "internal/atomicfile internal/chunkstore internal/replica/mirror internal/node/control internal/clone internal/clone/choose internal/engine internal/link internal/peer internal/store internal/trust " +
 		"internal/wire",
 	"internal/node": "internal/node/control internal/node/worker internal/gauge internal/engine internal/peer internal/store internal/trust internal/wire",
 	"internal/runner": "internal/replica/origin internal/trace internal/analysis internal/device internal/migrate internal/peer internal/link internal/wasi/local " +
@@ -87,7 +88,7 @@ var may = map[string]string{
 	"internal/gauge":  "",
 	// What a run came to, for people: of its report or its trace.
 	"internal/inspect": "internal/device internal/trace",
-	".": "internal/ambient internal/replica/push internal/replica/used internal/scan internal/tree internal/replica/origin internal/reconcile internal/analysis internal/atomicfile internal/clone internal/device internal/engine internal/engine/engines internal/engine/wazero internal/faultproxy " +
+	".": "internal/ambient internal/replica/push internal/replica/used internal/scan internal/tree internal/replica/origin internal/reconcile internal/analysis internal/atomicfile internal/clone internal/device internal/engine internal/engine/engines internal/faultproxy " +
 		"internal/gauge internal/inspect internal/learned internal/link internal/linmem internal/migrate internal/node internal/peer internal/remote internal/runner " +
 		"internal/trace internal/trust internal/vfs internal/wasi internal/wasi/local internal/wasm internal/wire",
 	"cmd/clonecloud": ". examples",
@@ -102,9 +103,11 @@ var may = map[string]string{
 	"internal/conformance/corpus":          "",
 	"internal/conformance/corpus/mkcorpus": "internal/conformance/corpus",
 	"bench/core":                           "*",
+	"bench/engines":                        "*",
 	"bench/files":                          "*",
 	"bench/measure":                        "",
 	"bench/programs":                       "",
+	"bench/programs/gowork":                "",
 }
 
 // outside lists who may import what from other modules, so that each dependency has one place.
@@ -119,7 +122,7 @@ var outside = map[string]string{
 	"github.com/PlakarKorp/go-cdc-chunkers":       "internal/tree",
 	"github.com/minio/minio-go/v7":                "internal/chunkstore/place",
 	"go.etcd.io/bbolt":                            "internal/scan/cachefile",
-	"golang.org/x/sys":                            "internal/reconcile/disk internal/scan/hostdir internal/link internal/linmem internal/vfs internal/wasi/local bench/core internal/node internal/node/control cmd/clonecloud",
+	"golang.org/x/sys":                            "internal/reconcile/disk internal/scan/hostdir internal/link internal/linmem internal/store internal/vfs internal/wasi/local bench/core bench/measure internal/node internal/node/control cmd/clonecloud",
 	"github.com/google/go-cmp":                    "internal/engine/enginetest", // a suite for tests
 }
 
