@@ -22,13 +22,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/analysis"
 	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/engine"
-	"github.com/clonecloud/clonecloud/internal/engine/wazero"
+	"github.com/clonecloud/clonecloud/internal/engine/engines"
 	"github.com/clonecloud/clonecloud/internal/learned"
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
@@ -151,44 +152,81 @@ func choosePolicy(ctx context.Context, rc *runner.Config, cfg Config, speed floa
 const (
 	interpreterName = "wazero-interpreter"
 	compilerName    = "wazero-compiler"
+	wasmtimeName    = "wasmtime"
 )
 
 // engineSpeed is how fast an engine is beside others on the same machine: of the ratios seen, the low end. Measured
 // times replace it.
 func engineSpeed(name string) float64 {
-	if name == interpreterName {
+	switch name {
+	case interpreterName:
 		return 1
+	case wasmtimeName:
+		return 45
 	}
 	return 30
 }
 
+// newEngine makes an engine of a kind that this binary has.
 func newEngine(kind EngineKind, cacheDir string) (engine.Engine, error) {
-	opt := wazero.Options{CacheDir: cacheDir, Workers: runtime.NumCPU()}
-	switch kind {
-	case EngineAuto:
-	case EngineCompiler:
-		opt.Mode = wazero.Compiler
-	case EngineInterpreter:
-		opt.Mode = wazero.Interpreter
-	default:
-		return nil, fmt.Errorf("%w: engine %q", ErrConfig, kind)
+	if err := kind.check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	return wazero.New(opt)
+	return engines.New(string(kind), cacheDir)
+}
+
+// nodeKinds are the kinds of engines that a node has for a kind, the preferred one first: for EngineAuto all but those that
+// are slower than another wherever both run.
+func nodeKinds(kind string) []string {
+	if kind != string(EngineAuto) {
+		return []string{kind}
+	}
+	list := engines.Kinds()
+	if len(list) > 1 {
+		list = slices.DeleteFunc(list, func(k string) bool { return k == engines.Interpreter })
+	}
+	return list
+}
+
+// newNodeEngines makes the engines of a node within this process.
+func newNodeEngines(kind EngineKind, cacheDir string) (list []engine.Engine, err error) {
+	for _, k := range nodeKinds(string(kind)) {
+		e, err := newEngine(EngineKind(k), cacheDir)
+		if err != nil {
+			for _, made := range list {
+				made.Close(context.Background())
+			}
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return list, nil
 }
 
 // PlatformInfo says what this build can do on this machine.
 type PlatformInfo struct {
-	Engines string // the engines, the one taken by default first
+	// Engines are the names of the engines: first the one that a device takes by default, last wasmtime where the binary was
+	// built with it, which a node prefers.
+	Engines string
 	Tracker string // how writes to memory are noticed
 }
 
 // Platform looks at this machine.
 func Platform() PlatformInfo {
-	p := PlatformInfo{Engines: interpreterName, Tracker: "none"}
-	if eng, err := newEngine(EngineCompiler, ""); err == nil {
-		p.Engines = eng.Name() + " " + p.Engines
-		eng.Close(context.Background())
+	p := PlatformInfo{Tracker: "none"}
+	var names []string
+	for _, k := range engines.Kinds() {
+		switch k {
+		case engines.Compiler:
+			names = slices.Insert(names, 0, compilerName)
+		case engines.Interpreter:
+			names = append(names, interpreterName)
+		}
 	}
+	if slices.Contains(engines.Kinds(), engines.Wasmtime) {
+		names = append(names, wasmtimeName)
+	}
+	p.Engines = strings.Join(names, " ")
 	if m, err := linmem.New(linmem.Unit, linmem.Unit, linmem.Options{}); err == nil {
 		if m.Track() == nil {
 			p.Tracker = m.TrackerName()

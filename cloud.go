@@ -2,6 +2,7 @@ package clonecloud
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -34,7 +35,7 @@ type Cloud interface {
 
 // LocalCloudConfig describes a cloud on this machine. The zero value is ready.
 type LocalCloudConfig struct {
-	// Engine runs the clones' code. Default: a compiler where the platform has one.
+	// Engine runs the clones' code. Default: all compilers that there are, as in a NodeConfig.
 	Engine EngineKind
 	// CacheDir keeps modules and compiled code; "" keeps none.
 	CacheDir string
@@ -71,12 +72,12 @@ type localCloud struct {
 
 func (c *localCloud) open() error {
 	c.once.Do(func() {
-		eng, err := newEngine(c.cfg.Engine, c.cfg.CacheDir)
+		list, err := newNodeEngines(c.cfg.Engine, c.cfg.CacheDir)
 		if err != nil {
 			c.err = err
 			return
 		}
-		c.host = &clone.Host{Engine: eng, Log: c.cfg.Log}
+		c.host = &clone.Host{Engines: list, Log: c.cfg.Log}
 	})
 	return c.err
 }
@@ -85,7 +86,7 @@ func (c *localCloud) join(rc *runner.Config) error {
 	if err := c.open(); err != nil {
 		return err
 	}
-	rc.CanonicalNaN = rc.Engine.Name() != c.host.Engine.Name()
+	rc.CanonicalNaN = rc.Engine.Name() != c.host.Engines[0].Name()
 	rc.Peer = peer.Config{}
 	rc.Dial = func(context.Context) (link.Link, error) {
 		here, there := link.Pipe(0)
@@ -96,7 +97,7 @@ func (c *localCloud) join(rc *runner.Config) error {
 }
 
 func (c *localCloud) speed(device engine.Engine) float64 {
-	return engineSpeed(c.host.Engine.Name()) / engineSpeed(device.Name())
+	return engineSpeed(c.host.Engines[0].Name()) / engineSpeed(device.Name())
 }
 
 func (c *localCloud) prepare(context.Context) {}
@@ -125,7 +126,11 @@ func (c *localCloud) Close() error {
 	if err := c.host.Close(ctx); err != nil {
 		return err
 	}
-	return c.host.Engine.Close(context.WithoutCancel(ctx))
+	var errs []error
+	for _, e := range c.host.Engines {
+		errs = append(errs, e.Close(context.WithoutCancel(ctx)))
+	}
+	return errors.Join(errs...)
 }
 
 // closePatience is how long a clone's code may take to stop.

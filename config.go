@@ -8,16 +8,22 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/clonecloud/clonecloud/internal/engine/engines"
 )
 
 // EngineKind says how WebAssembly is executed.
 type EngineKind string
 
-// The kinds of engines.
+// The kinds of engines. A device is pure Go, so that EngineAuto is never wasmtime there; it can be asked for. A node with
+// EngineAuto has all that the binary has, measures them, and runs each module on the one that is fastest for it.
 const (
-	EngineAuto        EngineKind = ""            // a compiler where the platform has one
+	EngineAuto        EngineKind = ""            // a compiler where the platform has one; of a node: see above
 	EngineCompiler    EngineKind = "compiler"    // machine code
 	EngineInterpreter EngineKind = "interpreter" // everywhere, 50 to 180 times slower
+	// EngineWasmtime is machine code of another compiler, which is written in Rust: up to four times as fast. A binary has it
+	// that was built on Linux, for amd64 or arm64, with cgo and -tags wasmtime.
+	EngineWasmtime EngineKind = "wasmtime"
 )
 
 // OffloadMode says when functions move.
@@ -108,8 +114,8 @@ func (c *Config) validate() error {
 	if c.Module == nil {
 		fault("no module")
 	}
-	if !c.Engine.known() {
-		fault("no engine %q: there are compiler and interpreter", c.Engine)
+	if err := c.Engine.check(); err != nil {
+		fault("%v", err)
 	}
 	switch c.Offload {
 	case OffloadAuto, "", OffloadNever:
@@ -159,6 +165,15 @@ func (c *Config) validate() error {
 	return fmt.Errorf("%w: %w", ErrConfig, errors.New(strings.Join(faults, "; ")))
 }
 
-func (k EngineKind) known() bool {
-	return k == EngineAuto || k == EngineCompiler || k == EngineInterpreter
+// check tells whether this binary has an engine of the kind.
+func (k EngineKind) check() error {
+	switch {
+	case !engines.Known(string(k)):
+		return fmt.Errorf("no engine %q: there are compiler, interpreter and wasmtime", string(k))
+	case k == EngineWasmtime && !slices.Contains(engines.Kinds(), engines.Wasmtime):
+		return errNoWasmtime
+	}
+	return nil
 }
+
+var errNoWasmtime = errors.New("this binary was built without wasmtime; build with -tags wasmtime")

@@ -24,7 +24,7 @@ type localNode struct {
 	named sync.Once
 	// filesKey is that of the files in the folder that goes with the node.
 	filesKey [32]byte
-	engine   string // of the clones
+	engine   string // of the clones, unless another turns out to be faster
 	unnamed  error  // why it is not known
 
 	once   sync.Once
@@ -45,7 +45,7 @@ func (c *localNode) join(rc *runner.Config) error {
 	c.named.Do(func() {
 		_, _ = rand.Read(c.filesKey[:]) // which never fails
 		var eng engine.Engine
-		if eng, c.unnamed = newEngine(c.cfg.Engine, ""); c.unnamed == nil {
+		if eng, c.unnamed = newEngine(EngineKind(nodeKinds(string(c.cfg.Engine))[0]), ""); c.unnamed == nil {
 			c.engine = eng.Name()
 			eng.Close(context.Background())
 		}

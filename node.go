@@ -33,8 +33,10 @@ type NodeConfig struct {
 	// its device (10 min), Drain how long Drain lets running offloads finish (30 s).
 	Grace, Idle, Drain time.Duration
 	// Relay copies bytes to workers even where connections can be passed to them.
-	Relay  bool
-	Engine EngineKind // of the clones; default: a compiler where there is one
+	Relay bool
+	// Engine is the one of the clones. Default: all compilers that there are, of which each module gets the one that is
+	// measured to be the fastest for it.
+	Engine EngineKind
 	// Log is told, in one line each, what a person may want to know; nothing in it is secret. Default: nothing.
 	Log func(format string, args ...any)
 }
@@ -47,8 +49,8 @@ type Node struct{ n *node.Node }
 
 // StartNode starts a node, and returns when devices can come. ctx bounds the start only.
 func StartNode(ctx context.Context, cfg NodeConfig) (*Node, error) {
-	if !cfg.Engine.known() {
-		return nil, fmt.Errorf("%w: no engine %q: there are compiler and interpreter", ErrConfig, cfg.Engine)
+	if err := cfg.Engine.check(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	n, err := node.Start(ctx, node.Config{
 		Listen: cfg.Listen, State: cfg.StateDir, Cache: cfg.CacheDir, Files: cfg.Files, Advertise: cfg.Advertise, Worker: cfg.Worker, Warm: cfg.Warm,
@@ -81,7 +83,7 @@ func (n *Node) Close() error {
 
 // RunWorker is the main function of a worker's process; it returns the exit code.
 func RunWorker() int {
-	return node.WorkerMain(func(kind, cacheDir string) (engine.Engine, error) {
+	return node.WorkerMain(node.Engines{Kinds: nodeKinds, New: func(kind, cacheDir string) (engine.Engine, error) {
 		return newEngine(EngineKind(kind), cacheDir)
-	})
+	}})
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -356,7 +357,8 @@ func writeCloudStatus(stdout io.Writer, all []cloudStatus, asJSON bool) error {
 			continue
 		}
 		n := s.Status
-		fmt.Fprintf(w, "%s\t%s %s\t%v away\tup %v\t%d devices, %d clones, %d at work\n", s.Name, n.Engine, n.Arch,
+		engines := strings.Join(n.Engines, ", ")
+		fmt.Fprintf(w, "%s\t%s %s\t%v away\tup %v\t%d devices, %d clones, %d at work\n", s.Name, cmp.Or(engines, n.Engine), n.Arch,
 			n.RTT.Round(10*time.Microsecond), time.Duration(n.Uptime*float64(time.Second)).Round(time.Second), n.Devices, n.Clones, n.Running)
 	}
 	w.Flush()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -60,7 +61,24 @@ func choices(words ...string) cobra.CompletionFunc {
 	return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
 }
 
-var engines = []string{"compiler", "interpreter"}
+// engines are those that there are, in this binary or another one.
+var engines = []string{"compiler", "interpreter", wasmtimeEngine}
+
+const wasmtimeEngine = "wasmtime"
+
+// hasWasmtime tells whether this binary has wasmtime.
+func hasWasmtime() bool {
+	return slices.Contains(strings.Fields(clonecloud.Platform().Engines), wasmtimeEngine)
+}
+
+// completeEngine completes one of the engines that this binary has.
+func completeEngine(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+	list := engines
+	if !hasWasmtime() {
+		list = slices.DeleteFunc(slices.Clone(list), func(e string) bool { return e == wasmtimeEngine })
+	}
+	return list, cobra.ShellCompDirectiveNoFileComp
+}
 
 // complete gives a flag its completion.
 func complete(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
@@ -81,8 +99,8 @@ func (o *runOptions) addCompletions(cmd *cobra.Command) {
 	})
 	complete(cmd, "offload", completeFunctions("auto\twhat is measured to pay", "never\tnothing", "always\twhatever may move"))
 	complete(cmd, "keep-local", completeFunctions("stdin", "dir:", "env:"))
-	complete(cmd, "engine", choices(engines...))
-	complete(cmd, "clone-engine", choices(engines...))
+	complete(cmd, "engine", completeEngine)
+	complete(cmd, "clone-engine", completeEngine)
 	complete(cmd, "files", choices(filesModes...))
 	complete(cmd, "conflict", choices(conflictPolicies...))
 	complete(cmd, "dir", folders)

@@ -8,8 +8,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -34,7 +32,7 @@ func (o *nodeOptions) addFlags(f *pflag.FlagSet) {
 	f.StringVar(&c.Files, "files", "", "keep files of devices, encrypted, in `place`: a directory, or s3://ENDPOINT/BUCKET/PREFIX (in --state)")
 	f.StringVar(&o.addressFile, "address-file", "", "write the address to `file`, readable by its owner alone, in place of standard output")
 	f.StringVar(&c.Advertise, "advertise", "", "the `host:port` that devices are told (the one listened on)")
-	f.StringVar(&o.engine, "engine", "", "the `engine` of clones: compiler or interpreter (a compiler where there is one)")
+	f.StringVar(&o.engine, "engine", "", "the `engine` of clones: wasmtime, compiler or interpreter (all compilers of this binary, each module on the fastest for it)")
 	f.IntVar(&c.Warm, "warm", 1, "`how many` workers are kept ready; -1: none")
 	f.DurationVar(&c.Grace, "grace", 2*time.Minute, "how long a clone outlives its link")
 	f.DurationVar(&c.Idle, "idle", 10*time.Minute, "how long a worker is kept for a device that has nothing to do")
@@ -71,7 +69,7 @@ at once.`,
 	}
 	addJSON(cmd, &o.json)
 	o.addFlags(cmd.Flags())
-	complete(cmd, "engine", choices(engines...))
+	complete(cmd, "engine", completeEngine)
 	complete(cmd, "state", folders)
 	return cmd
 }
@@ -109,8 +107,8 @@ func nodeLog(stderr io.Writer, asJSON bool) func(format string, args ...any) {
 
 func runNode(cmd *cobra.Command, o *nodeOptions) error {
 	stderr := cmd.ErrOrStderr()
-	if o.engine != "" && !slices.Contains(engines, o.engine) {
-		return usageError{cmd, fmt.Sprintf("--engine %q: there are %s", o.engine, strings.Join(engines, " and "))}
+	if err := checkEngine(cmd, "--engine", o.engine); err != nil {
+		return err
 	}
 	if _, _, err := net.SplitHostPort(o.cfg.Listen); err != nil {
 		return usageError{cmd, fmt.Sprintf("--listen %q: host:port is wanted, such as :7311 or 127.0.0.1:7311", o.cfg.Listen)}

@@ -61,12 +61,25 @@ func keep(cfg *clonecloud.Config, k string) bool {
 // checkEngines refuses engines that there are not.
 func checkEngines(cmd *cobra.Command, o *runOptions) error {
 	for _, f := range []struct{ flag, value string }{{"engine", o.engine}, {"clone-engine", o.cloneEngine}} {
-		if f.value != "" && !slices.Contains(engines, f.value) {
-			return usageError{cmd, fmt.Sprintf("%s %q: there are %s", o.named(f.flag), f.value, strings.Join(engines, " and "))}
+		if err := checkEngine(cmd, o.named(f.flag), f.value); err != nil {
+			return err
 		}
 	}
 	if o.wait < 0 {
 		return usageError{cmd, fmt.Sprintf("%s %v: a time of 0 or more is wanted", o.named("wait"), o.wait)}
+	}
+	return nil
+}
+
+// checkEngine refuses an engine that there is not, or not in this binary.
+func checkEngine(cmd *cobra.Command, flag, value string) error {
+	switch {
+	case value == "":
+	case !slices.Contains(engines, value):
+		last := len(engines) - 1
+		return usageError{cmd, fmt.Sprintf("%s %q: there are %s and %s", flag, value, strings.Join(engines[:last], ", "), engines[last])}
+	case value == wasmtimeEngine && !hasWasmtime():
+		return usageError{cmd, flag + " wasmtime: this binary was built without wasmtime; build with -tags wasmtime"}
 	}
 	return nil
 }

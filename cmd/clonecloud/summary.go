@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -99,8 +100,12 @@ func writeSummary(w io.Writer, r *clonecloud.Report, t *tally) error {
 	switch {
 	case r.Stay != "":
 		fmt.Fprintf(&b, "  stayed here   %s\n", printable(r.Stay))
+	case r.Cloud == "" && r.Preparing > 0:
+		fmt.Fprintf(&b, "  clone         none was ready: the node made the program's code ready for %s\n", seconds(r.Preparing))
 	case r.Cloud == "":
 		fmt.Fprintf(&b, "  clone         none was ready\n")
+	case r.Preparing > 0 && slices.ContainsFunc(r.Functions, func(f clonecloud.FunctionReport) bool { return f.Kept["no clone"] > 0 }):
+		fmt.Fprintf(&b, "  clone         %s, ready after the node had made the program's code ready for %s\n", printable(r.Cloud), seconds(r.Preparing))
 	default:
 		fmt.Fprintf(&b, "  clone         %s\n", printable(r.Cloud))
 	}
@@ -167,6 +172,12 @@ func (t *tally) writeFunctions(b *strings.Builder, r *clonecloud.Report) {
 		return
 	}
 	slices.SortStableFunc(list, func(a, b clonecloud.FunctionReport) int { return cmp.Compare(b.Device+b.Clone, a.Device+a.Clone) })
+	engines := map[string]bool{}
+	for _, f := range list {
+		for e := range f.Engines {
+			engines[e] = true
+		}
+	}
 	w := tabwriter.NewWriter(b, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(w, "  function\tcalls\toffloads\there\ton the clone\tup\tdown\tsaved\tnot offloaded\n")
 	for i, f := range list {
@@ -180,10 +191,23 @@ func (t *tally) writeFunctions(b *strings.Builder, r *clonecloud.Report) {
 				saved += " " + how
 			}
 		}
+		away := seconds(f.Clone)
+		if len(engines) > 1 && len(f.Engines) > 0 {
+			away += " (" + ranOn(&f) + ")"
+		}
 		fmt.Fprintf(w, "  %s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", printable(functionName(&f)), thousands(f.Calls), thousands(f.Offloads),
-			seconds(f.Device), seconds(f.Clone), bytesText(f.Up), bytesText(f.Down), saved, kept(&f))
+			seconds(f.Device), away, bytesText(f.Up), bytesText(f.Down), saved, kept(&f))
 	}
 	w.Flush()
+}
+
+// ranOn says on which engines the offloads of a function ran.
+func ranOn(f *clonecloud.FunctionReport) string {
+	var parts []string
+	for _, e := range slices.Sorted(maps.Keys(f.Engines)) {
+		parts = append(parts, fmt.Sprintf("%s on %s", thousands(f.Engines[e]), printable(e)))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // kept says why calls ran here.

@@ -53,3 +53,41 @@ func TestSummary(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", d)
 	}
 }
+
+// TestSummaryEngines: what ran on which engine is told where there was more than one, and what kept calls here.
+func TestSummaryEngines(t *testing.T) {
+	r := &clonecloud.Report{
+		Cloud: "wasmtime amd64, wazero-compiler amd64", Preparing: 1500 * time.Millisecond,
+		Functions: []clonecloud.FunctionReport{
+			{Name: "both", Calls: 1200, Offloads: 1200, Clone: time.Second, Engines: map[string]int{"wasmtime": 1100, "wazero-compiler": 100}},
+			{Name: "one", Calls: 1, Offloads: 1, Clone: time.Second, Engines: map[string]int{"wasmtime": 1}},
+			{Name: "none", Calls: 1, Kept: map[string]int{"no clone": 1}},
+		},
+	}
+	for _, c := range []struct {
+		spoil func()
+		want  []string
+		not   string
+	}{
+		{func() {}, []string{
+			"  clone         wasmtime amd64, wazero-compiler amd64, ready after the node had made the program's code ready for 1.50 s\n",
+			" 1.00 s (1,100 on wasmtime, 100 on wazero-compiler) ", " 1.00 s (1 on wasmtime) ",
+		}, "()"},
+		{func() { r.Functions[0].Engines = map[string]int{"wasmtime": 1200} }, []string{" 1.00 s "}, "on wasmtime"},
+		{func() { r.Cloud = "" }, []string{"  clone         none was ready: the node made the program's code ready for 1.50 s\n"}, "amd64"},
+	} {
+		c.spoil()
+		var b strings.Builder
+		if err := writeSummary(&b, r, &tally{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range c.want {
+			if !strings.Contains(b.String(), w) {
+				t.Errorf("no %q in\n%s", w, b.String())
+			}
+		}
+		if strings.Contains(b.String(), c.not) {
+			t.Errorf("%q in\n%s", c.not, b.String())
+		}
+	}
+}

@@ -143,7 +143,7 @@ func (s *session) takeStart(m *wire.Files) error {
 
 // openFiles makes t, or the files that came for it before it, the System of the process.
 func (s *session) openFiles(ctx context.Context, t *trip) (*replica.System, error) {
-	s.proc.WASI.System = t
+	s.proc.WASI.System = noting{t, t}
 	m := s.start
 	s.start = nil
 	if m == nil || m.attempt != t.Attempt {
@@ -157,7 +157,7 @@ func (s *session) openFiles(ctx context.Context, t *trip) (*replica.System, erro
 	if err != nil {
 		return nil, fmt.Errorf("open the device's files: %w", err)
 	}
-	s.proc.WASI.System = files
+	s.proc.WASI.System = noting{files, t}
 	return files, nil
 }
 

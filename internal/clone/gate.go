@@ -42,8 +42,8 @@ func (g *gate) leave() {
 	}
 }
 
-// pass is what a guest's poll does: it lets those through who wait for it.
-func (g *gate) pass() {
+// pass is what a guest's poll does: it lets those through who wait for it, and tells whether anybody did.
+func (g *gate) pass() bool {
 	g.mu.Lock()
 	shut := g.shut != nil
 	g.mu.Unlock()
@@ -51,6 +51,7 @@ func (g *gate) pass() {
 		g.leave()
 		g.enter()
 	}
+	return shut
 }
 
 // rest calls f while no guest runs. nudge asks the guests to poll. false: one of them did not within patience, and f

@@ -43,6 +43,9 @@ func newSmallRig(t *testing.T, eng engine.Engine) *rig {
 	return newRigOf(t, eng, small(8, 100), []uint32{grow, spin, echo}, wire.OptionPoll)
 }
 
+// more makes another engine, where the tests are built with one.
+var more func() (engine.Engine, error)
+
 // engines are those of this machine, the interpreter first.
 var engines = sync.OnceValues(func() (list []engine.Engine, err error) {
 	e, err := interpreter()
@@ -52,6 +55,13 @@ var engines = sync.OnceValues(func() (list []engine.Engine, err error) {
 	list = append(list, e)
 	if c, err := wazero.New(wazero.Options{Mode: wazero.Compiler}); err == nil {
 		list = append(list, c)
+	}
+	if more != nil {
+		e, err := more()
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, e)
 	}
 	return list, nil
 })

@@ -12,26 +12,28 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/clonecloud/clonecloud/internal/clone/choose"
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
 	"github.com/clonecloud/clonecloud/internal/rewrite"
-	"github.com/clonecloud/clonecloud/internal/wasi"
-	"github.com/clonecloud/clonecloud/internal/wasm"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
-// Host runs clones. The zero value with an Engine is ready. Safe for concurrent use.
+// Host runs clones. The zero value with Engines is ready. Safe for concurrent use.
 type Host struct {
-	// Engine runs the clones' code.
-	Engine engine.Engine
+	// Engines run the clones' code, the preferred one first; at most choose.MostEngines. Where there are several, which
+	// one runs a module is measured, and a module that one refuses runs on another. Devices that rely on being like their
+	// clone get their own engine.
+	Engines []engine.Engine
+	// Measures keeps what is measured of them. Default: in memory.
+	Measures Measures
 	// Peer bounds the conversations.
 	Peer peer.Config
 	// Speed is the machine's, see package gauge; 0: devices are not told.
@@ -61,17 +63,22 @@ type Host struct {
 	acceptor *peer.Acceptor
 	running  atomic.Int64
 	gate     gate
+	busy     busy
+	prepare  sync.Mutex      // held by a preparation that compiles nothing, see turn.go
+	work     sync.WaitGroup  // of goroutines that use programs and no conversation; added to under mu while open lasts
 	drains   context.Context // ended: no new conversations, and idle ones end
 	drain    context.CancelFunc
 
-	mu       sync.Mutex
-	clones   int                      // guarded by mu; admitted
-	sessions map[*session]struct{}    // guarded by mu
-	programs map[wire.ID]*programme   // guarded by mu; by code digest
-	stores   map[[32]byte]*filesStore // guarded by mu; of files, by their key
-	checks   map[[32]byte]bool        // guarded by mu; those of them that are being checked
-	open     context.Context          // guarded by mu; ends with Close, and with it what is being compiled
-	shut     context.CancelFunc       // guarded by mu
+	mu        sync.Mutex
+	clones    int                      // guarded by mu; admitted
+	sessions  map[*session]struct{}    // guarded by mu
+	programs  map[codeKey]*programme   // guarded by mu
+	choices   map[wire.ID]*choice      // guarded by mu; by module, those in use and some others
+	forestall bool                     // guarded by mu; code is made ready ahead of need
+	stores    map[[32]byte]*filesStore // guarded by mu; of files, by their key
+	checks    map[[32]byte]bool        // guarded by mu; those of them that are being checked
+	open      context.Context          // guarded by mu; ends with Close, and with it what is being compiled
+	shut      context.CancelFunc       // guarded by mu
 }
 
 // Limits bound what the devices of one host may use. Zero fields have the defaults named.
@@ -119,29 +126,16 @@ type Stats struct {
 	Running int // offloads that run now
 }
 
-// programme is compiled code that sessions share.
-type programme struct {
-	done  chan struct{}
-	prog  *migrate.Program
-	hosts migrate.Hosts
-	err   error
-	users int              // guarded by Host.mu
-	used  time.Time        // guarded by Host.mu; when the last user left
-	spare *migrate.Process // guarded by Host.mu; with the initial image, for the next session
-}
-
-func (p *programme) ready() bool {
-	select {
-	case <-p.done:
-		return p.err == nil
-	default:
-		return false
-	}
-}
-
 func (h *Host) init() {
 	h.once.Do(func() {
-		h.programs, h.sessions, h.stores = map[wire.ID]*programme{}, map[*session]struct{}{}, map[[32]byte]*filesStore{}
+		h.programs, h.sessions, h.stores = map[codeKey]*programme{}, map[*session]struct{}{}, map[[32]byte]*filesStore{}
+		h.choices = map[wire.ID]*choice{}
+		if len(h.Engines) > choose.MostEngines {
+			h.Engines = h.Engines[:choose.MostEngines]
+		}
+		if h.Measures == nil {
+			h.Measures = &memoryMeasures{}
+		}
 		h.checks = map[[32]byte]bool{}
 		h.open, h.shut = context.WithCancel(context.Background())
 		h.drains, h.drain = context.WithCancel(context.Background())
@@ -184,6 +178,7 @@ func (h *Host) Close(ctx context.Context) error {
 	ended := make(chan struct{})
 	go func() {
 		h.acceptor.Close()
+		h.work.Wait()
 		close(ended)
 	}()
 	select {
@@ -201,19 +196,6 @@ func (h *Host) Close(ctx context.Context) error {
 		delete(h.programs, id)
 	}
 	return errors.Join(errs...)
-}
-
-// close releases the code. Preconditions: h.mu is held, nobody uses it.
-func (p *programme) close(ctx context.Context) error {
-	var err error
-	if p.spare != nil {
-		err = p.spare.Inst.Close(ctx)
-		p.spare = nil
-	}
-	if p.prog != nil {
-		err = errors.Join(err, p.prog.Close(ctx))
-	}
-	return err
 }
 
 // Drain takes no new conversations, ends those in which nothing runs, and waits until the others have finished what
@@ -250,9 +232,13 @@ func (h *Host) admit(hello *wire.Hello) (*wire.Welcome, error) {
 	if h.drains.Err() != nil {
 		return nil, &peer.RefusedError{Code: wire.CodeLimit, Text: "the node is shutting down"}
 	}
+	if len(h.Engines) == 0 {
+		return nil, &peer.RefusedError{Code: wire.CodeInternal, Text: "there is no engine"}
+	}
+	eng := h.begins(hello)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	p := h.programs[hello.Code]
+	p := h.programs[codeKey{hello.Code, eng}]
 	have := p != nil
 	if h.clones >= h.Limits.Clones {
 		return nil, &peer.RefusedError{Code: wire.CodeLimit, Text: fmt.Sprintf("%d clones of this device run here, which is the limit", h.clones)}
@@ -265,9 +251,20 @@ func (h *Host) admit(hello *wire.Hello) (*wire.Welcome, error) {
 	have = have || h.Store.Has(hello.Module)
 	h.clones++ // until serve ends, which follows in any case
 	return &wire.Welcome{
-		Version: wire.Version, Session: hello.Session, HaveModule: have, Engine: h.Engine.Name(), Arch: runtime.GOARCH,
-		Speed: h.Speed,
+		Version: wire.Version, Session: hello.Session, HaveModule: have, Engine: h.Engines[eng].Name(), Arch: runtime.GOARCH,
+		Speed: h.Speed, Preferred: h.Engines[0].Name(), HaveCode: p != nil && p.ready(),
 	}, nil
+}
+
+// begins is the engine on which a conversation will probably begin.
+func (h *Host) begins(hello *wire.Hello) int {
+	eng, bound := h.fixed(hello)
+	if bound || hello.FilesOnly {
+		return eng
+	}
+	c := h.choice(hello.Module)
+	defer c.release()
+	return max(c.peek(hello.Code), 0)
 }
 
 func (h *Host) serve(ctx context.Context, e *peer.Endpoint, hello *wire.Hello, welcome *wire.Welcome) {
@@ -283,15 +280,18 @@ func (h *Host) serve(ctx context.Context, e *peer.Endpoint, hello *wire.Hello, w
 		}
 		e.Refuse(codeOf(err), err.Error()) // before Drain takes it for ended
 	}
-	if s.proc != nil {
-		s.proc.Inst.Close(context.WithoutCancel(ctx))
+	code := s.code
+	s.code = nil
+	s.drop(ctx)
+	if s.choice != nil {
+		s.choice.release()
 	}
 	h.mu.Lock()
 	delete(h.sessions, s)
 	h.clones--
 	h.mu.Unlock()
-	if s.code != nil {
-		h.leave(s.code)
+	if code != nil {
+		h.leave(code)
 	}
 }
 
@@ -318,147 +318,13 @@ var (
 	errDraining = errors.New("the node is shutting down")
 )
 
-// program returns the compiled clone variant of the module that hello names, and counts the caller as its user until
-// leave. bin is the module, nil where it is in the store.
-func (h *Host) program(ctx context.Context, hello *wire.Hello, bin []byte) (*programme, error) {
-	h.mu.Lock()
-	open := h.open
-	p, busy := h.programs[hello.Code]
-	if !busy {
-		p = &programme{done: make(chan struct{})}
-		h.programs[hello.Code] = p
-	}
-	p.users++
-	h.mu.Unlock()
-	if !busy {
-		p.prog, p.hosts, p.err = h.prepare(open, bin, hello)
-		if p.err != nil {
-			h.mu.Lock()
-			delete(h.programs, hello.Code)
-			h.mu.Unlock()
-		}
-		close(p.done)
-	}
-	select {
-	case <-p.done:
-		if p.err != nil {
-			return nil, p.err
-		}
-		return p, nil
-	case <-ctx.Done():
-		h.leave(p)
-		return nil, ctx.Err()
-	}
-}
-
-// leave ends a session's use of a program. The last one leaves a fresh instance for the next session; what nobody has
-// used for longest is released.
-func (h *Host) leave(p *programme) {
-	h.mu.Lock()
-	p.users--
-	p.used = time.Now()
-	fresh := p.users == 0 && p.spare == nil && p.ready() && h.open.Err() == nil
-	if fresh {
-		p.users++ // this goroutine's use
-	}
-	h.mu.Unlock()
-	if fresh {
-		// Its device may come back within moments.
-		spare, err := h.instance(context.Background(), p)
-		h.mu.Lock()
-		if p.users--; err == nil {
-			if p.spare == nil {
-				p.spare = spare
-			} else {
-				defer spare.Inst.Close(context.Background())
-			}
-		}
-		h.mu.Unlock()
-	}
-	h.evict()
-}
-
-// evict releases the programs that nobody has used for longest, beyond the limit.
-func (h *Host) evict() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	type idle struct {
-		id wire.ID
-		p  *programme
-	}
-	var unused []idle
-	for id, p := range h.programs {
-		if p.users == 0 && p.ready() {
-			unused = append(unused, idle{id, p})
-		}
-	}
-	slices.SortFunc(unused, func(a, b idle) int { return a.p.used.Compare(b.p.used) })
-	for _, u := range unused[:max(0, len(unused)-h.Limits.Programs)] {
-		delete(h.programs, u.id)
-		if err := u.p.close(context.Background()); err != nil {
-			h.Log("release code of %x: %v", u.id[:4], err)
-		}
-	}
-}
-
-// fresh returns an instance with the initial image: the one that an earlier session left, or a new one.
-func (h *Host) fresh(ctx context.Context, p *programme) (*migrate.Process, error) {
-	h.mu.Lock()
-	spare := p.spare
-	p.spare = nil
-	h.mu.Unlock()
-	if spare != nil {
-		return spare, nil
-	}
-	return h.instance(ctx, p)
-}
-
-func (h *Host) instance(ctx context.Context, p *programme) (*migrate.Process, error) {
-	w := &wasi.Process{State: wasi.NewState(nil, nil, [32]byte{})}
-	proc, err := p.prog.Start(ctx, migrate.Linkage{
-		WASI: w, Hosts: p.hosts, MaxHost: wasi.MaxIO, Tracker: h.Tracker, MemoryLimit: h.Limits.Memory, Poll: h.gate.pass,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", errModule, err)
-	}
-	return proc, nil
-}
-
 // variant is how the clone's code of a process is rewritten.
 func variant(candidates []uint32, options wire.Options) rewrite.Options {
-	opt := rewrite.Options{Candidates: candidates, CanonicalNaN: options&wire.OptionCanonicalNaN != 0, StripDebug: true}
+	opt := rewrite.Options{Candidates: candidates, CanonicalNaN: options&wire.OptionCanonicalNaN != 0, StripDebug: true, Detach: true}
 	if options&wire.OptionPoll != 0 {
 		opt.Poll = rewrite.PollOuterLoops
 	}
 	return opt
-}
-
-func (h *Host) prepare(ctx context.Context, bin []byte, hello *wire.Hello) (*migrate.Program, migrate.Hosts, error) {
-	if bin == nil {
-		var err error
-		if bin, err = h.Store.Load(hello.Module); err != nil {
-			return nil, nil, fmt.Errorf("%w: %w", errGone, err)
-		}
-	}
-	limit := h.Limits.Compile
-	defer h.Watch("compile", hello.Module, limit)()
-	defer time.AfterFunc(limit, func() { h.Stuck("compile", hello.Module) }).Stop()
-	m, err := wasm.Decode(bin)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errModule, err)
-	}
-	hosts, err := migrate.HostsOf(m, hello.Hosts)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errModule, err)
-	}
-	p, err := migrate.Prepare(ctx, h.Engine, hello.Module, m, variant(hello.Candidates, hello.Options))
-	if ctx.Err() != nil && err != nil {
-		return nil, nil, fmt.Errorf("host closed: %w", err)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", errModule, err)
-	}
-	return p, hosts, nil
 }
 
 // Kill drops all clones at once and tells nobody, as when the node loses its power.

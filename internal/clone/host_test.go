@@ -98,7 +98,7 @@ func newRigOf(t *testing.T, eng engine.Engine, bin []byte, candidates []uint32, 
 	var log bytes.Buffer
 	r := &rig{t: t, bin: bin, proc: proc, log: &log, store: modules{}}
 	r.hello = wire.Hello{Version: wire.Version, Module: id, Code: migrate.CloneCode(id, candidates, options, nil), Options: options, Candidates: candidates}
-	r.host = &clone.Host{Engine: eng, Limits: clone.Limits{Module: 1 << 20}, Store: r.store}
+	r.host = &clone.Host{Engines: []engine.Engine{eng}, Limits: clone.Limits{Module: 1 << 20}, Store: r.store}
 	t.Cleanup(func() {
 		if err := errors.Join(r.host.Close(ctx), proc.Inst.Close(ctx), prog.Close(ctx)); err != nil {
 			t.Error(err)

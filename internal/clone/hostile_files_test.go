@@ -151,8 +151,9 @@ func TestFilesOfLiars(t *testing.T) {
 			}
 			c.give(d, objects)
 			if c.ends {
-				if b, ok := d.recv().(*wire.Bye); !ok || b.Code != wire.CodeProtocol || !strings.Contains(b.Text, c.why) {
-					t.Errorf("answer %+v, want a bye with %q", b, c.why)
+				m := d.recv()
+				if b, ok := m.(*wire.Bye); !ok || b.Code != wire.CodeProtocol || !strings.Contains(b.Text, c.why) {
+					t.Errorf("answer %T %+v, want a bye with %q", m, m, c.why)
 				}
 				d = r.ready()
 				d.honest(1, d.initial())

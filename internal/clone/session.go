@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/clonecloud/clonecloud/internal/clone/choose"
 	"github.com/clonecloud/clonecloud/internal/delta"
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/linmem"
@@ -30,13 +31,18 @@ type session struct {
 	awake   context.Context // ends when the host takes no more work
 	initial delta.ID
 
-	code *programme
-	proc *migrate.Process
+	bound  bool // to its engine, see Host.fixed
+	choice *choice
+	eng    int  // the engine, by its place in Host.Engines
+	broken bool // that engine was left for good
+	code   *programme
+	proc   *instance
 
 	// state is the last one that the device committed, committed its image; written are the pages written since.
 	state     delta.ID
 	committed *wire.Image
 	written   *linmem.PageSet
+	ever      *linmem.PageSet // where the committed state may differ from the initial image
 	shadow    *delta.Shadow
 	// pending is the attempt whose answer is on its way, until Commit or Cancel.
 	pending *answered
@@ -89,10 +95,11 @@ func (s *session) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.code, err = s.host.program(ctx, s.hello, bin); err != nil {
-		return err
+	s.eng, s.bound = s.host.fixed(s.hello)
+	if !s.bound {
+		s.choice = s.host.choice(s.hello.Module)
 	}
-	if err := s.begin(ctx); err != nil {
+	if err := s.settle(ctx, bin); err != nil {
 		return err
 	}
 	if err := s.report(); err != nil {
@@ -107,7 +114,9 @@ func (s *session) run(ctx context.Context) error {
 		case *wire.Migrate:
 			err = s.offload(ctx, m)
 		case *wire.Commit:
-			err = s.commit(m)
+			if err = s.commit(m); err == nil {
+				s.reconsider(ctx)
+			}
 		case *wire.Cancel:
 			s.pending = nil
 		case *wire.Files:
@@ -242,6 +251,7 @@ func (s *session) begin(ctx context.Context) error {
 	}
 	s.over = false
 	s.proc, s.state, s.written, s.shadow = proc, s.initial, &linmem.PageSet{}, delta.NewShadow(shadowBytes)
+	s.ever = &linmem.PageSet{}
 	s.committed, err = proc.Capture(ctx, s.initial)
 	return err
 }
@@ -256,6 +266,11 @@ func (s *session) report() error {
 func (s *session) sync(ctx context.Context) error {
 	s.pending = nil
 	s.shadow = delta.NewShadow(shadowBytes)
+	if anew, err := s.leaveBroken(ctx); err != nil {
+		return err
+	} else if anew {
+		return s.report()
+	}
 	if err := s.collect(); err != nil {
 		return err
 	}
@@ -283,6 +298,7 @@ func (s *session) commit(m *wire.Commit) error {
 		return fmt.Errorf("commit of state %x in place of %v: %w", m.State[:4], p.next, wire.ErrProtocol)
 	}
 	s.state, s.committed, s.pending = p.next, p.image, nil
+	s.ever.Or(s.written)
 	s.written.Clear()
 	return nil
 }
@@ -326,9 +342,11 @@ func (s *session) offload(ctx context.Context, m *wire.Migrate) error {
 	}
 	t.start = time.Now()
 	unlimited := s.limit(ctx, t)
+	disturbed, polls := s.host.busy.since(), s.proc.polls()
 	results, err := s.execute(ctx, t, m)
 	took := time.Since(t.start) - t.waitedFor()
 	unlimited()
+	run := choose.Run{Func: s.proc.Manifest.Candidates[m.Candidate].Func, Polls: s.proc.polls() - polls, Time: took, Disturbed: disturbed()}
 	var unsent error
 	if files != nil && context.Cause(ctx) == nil && merges(err) {
 		unsent = s.sendFiles(ctx, t, files)
@@ -336,6 +354,7 @@ func (s *session) offload(ctx context.Context, m *wire.Migrate) error {
 	s.leaveTrip()
 	switch cause := context.Cause(ctx); {
 	case cause == nil:
+		s.account(t, run, err)
 	case errors.Is(cause, errCancelled):
 		return nil // the pages stay written; the next Sync tells the device
 	case errors.Is(cause, errLimit):
@@ -417,27 +436,15 @@ func (s *session) execute(ctx context.Context, t *trip, m *wire.Migrate) ([]uint
 	defer s.host.gate.leave()
 	t.inside.Store(true)
 	defer t.inside.Store(false)
-	s.nudged.Store(s.proc)
+	s.nudged.Store(s.proc.Process)
 	defer s.nudged.Store(nil)
 	err := s.proc.Body(m.Candidate).Call(ctx, stack)
 	return stack[:len(c.Results)], err
 }
 
-// merges tells whether a call that ended so is merged by the device.
-func merges(end error) bool {
-	var trap *engine.Trap
-	var exit *wasi.ExitError
-	var exc *engine.Exception
-	switch {
-	case end == nil, errors.As(end, &exit), errors.As(end, &exc):
-		return true
-	}
-	return errors.As(end, &trap) && trap.Kind != engine.TrapStackOverflow && !errors.Is(end, errLimit)
-}
-
 // answer sends what the attempt came to.
 func (s *session) answer(ctx context.Context, t *trip, m *wire.Migrate, results []uint64, end error, took time.Duration) error {
-	r := &wire.Reintegrate{Offload: t.Offload, Attempt: t.Number, Calls: t.calls, ExecNanos: uint64(max(took, 0))}
+	r := &wire.Reintegrate{Offload: t.Offload, Attempt: t.Number, Calls: t.calls, ExecNanos: uint64(max(took, 0)), Engine: s.engine()}
 	var trap *engine.Trap
 	var exit *wasi.ExitError
 	var exc *engine.Exception
@@ -473,7 +480,7 @@ func (s *session) answer(ctx context.Context, t *trip, m *wire.Migrate, results 
 	if err := s.part(r); err != nil {
 		return err
 	}
-	next, _, err := migrate.SendPages(s.proc, t.Attempt, img, pages, delta.Options{Base: s.shadow.Base, Compress: s.host.Compress}, s.part)
+	next, _, err := migrate.SendPages(s.proc.Process, t.Attempt, img, pages, delta.Options{Base: s.shadow.Base, Compress: s.host.Compress}, s.part)
 	if err != nil {
 		return err
 	}

@@ -29,6 +29,7 @@ type trip struct {
 	granted uint64 // the credit taken so far
 	gate    *gate
 	inside  atomic.Bool // the guest runs, and the gate knows
+	failed  bool        // a call of the host's has ended the guest
 	room    uint64      // bytes of output that may still come
 	buf     []byte
 	start   time.Time

@@ -60,7 +60,7 @@ func newCountedRig(t *testing.T) (*rig, *counted) {
 	}
 	r := newRigWith(t, eng)
 	e := &counted{Engine: eng}
-	r.host.Engine = e
+	r.host.Engines[0] = e
 	return r, e
 }
 

@@ -53,6 +53,8 @@ type Cloud struct {
 	rate    float64       // guarded by mu; bytes per second, 0: not measured
 	told    bool          // guarded by mu; of a first trouble
 	down    bool          // guarded by mu; the last conversation was lost or did not begin, and there is no other yet
+	asked   time.Time     // guarded by mu; since when the node makes code ready; zero: it does not
+	prepare time.Duration // guarded by mu; how long it did, before
 	begun   time.Time     // of Start
 	first   time.Duration // guarded by mu; from there, without Delay, to the first clone that was ready; 0: none was
 	learned *Known        // guarded by mu
@@ -326,7 +328,9 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	c.emit(trace.Event{Kind: trace.Prepare})
+	if !welcome.HaveCode {
+		defer c.preparing()()
+	}
 	m, err := end.Recv(ctx)
 	if err != nil {
 		return false, err
@@ -338,7 +342,36 @@ func (c *Cloud) converse(ctx context.Context) (bool, error) {
 	bytes, at := end.Delivered()
 	c.measured(bytes, at.Sub(start))
 	c.learn(welcome, end.RTT())
+	c.prepared()
 	return true, c.use(ctx, &conn{end: end, state: initial, engine: welcome.Engine, arch: welcome.Arch})
+}
+
+// preparing notes that the node makes code ready, until prepared is called or what it returns.
+func (c *Cloud) preparing() (end func()) {
+	c.emit(trace.Event{Kind: trace.Prepare})
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked = time.Now()
+	return c.prepared
+}
+
+func (c *Cloud) prepared() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.asked.IsZero() {
+		c.prepare += time.Since(c.asked)
+		c.asked = time.Time{}
+	}
+}
+
+// Preparing is how long the run had no clone because the node made its code ready.
+func (c *Cloud) Preparing() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.asked.IsZero() {
+		return c.prepare
+	}
+	return c.prepare + time.Since(c.asked)
 }
 
 // converseEarly is converse with a node that is known to have the program's code in place. It tells whether that was
@@ -383,7 +416,7 @@ func (c *Cloud) asKnown(w *wire.Welcome) error {
 	if err := c.acceptable(w); err != nil {
 		return fmt.Errorf("%w: %w", peer.ErrLost, err)
 	}
-	if !w.HaveModule || w.Engine != c.Known.Engine || w.Arch != c.Known.Arch {
+	if !w.HaveModule || preferred(w) != c.Known.Engine || w.Arch != c.Known.Arch {
 		return errStale
 	}
 	return nil

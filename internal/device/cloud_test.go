@@ -20,6 +20,10 @@ type node struct {
 	net  *link.Network
 	acc  *peer.Acceptor
 	have bool // it has the module
+	// preferred and code are as in its answer; ready is how long it takes until a clone is.
+	preferred string
+	code      bool
+	ready     time.Duration
 	// refuse, if not 0, is its answer to a hello; serve, if not nil, is called when the module is there, and then the
 	// conversation ends.
 	refuse wire.Code
@@ -40,7 +44,7 @@ func newNode(plan link.Plan) *node {
 		if n.refuse != 0 {
 			return nil, &peer.RefusedError{Code: n.refuse, Text: "no"}
 		}
-		return &wire.Welcome{Version: wire.Version, Session: h.Session, HaveModule: n.have, Engine: "fast", Arch: "z80"}, nil
+		return &wire.Welcome{Version: wire.Version, Session: h.Session, HaveModule: n.have, Engine: "fast", Arch: "z80", Preferred: n.preferred, HaveCode: n.code}, nil
 	}, Serve: func(ctx context.Context, e *peer.Endpoint, h *wire.Hello, _ *wire.Welcome) {
 		for n.have == false {
 			m, err := e.Recv(ctx)
@@ -51,6 +55,7 @@ func newNode(plan link.Plan) *node {
 				break
 			}
 		}
+		time.Sleep(n.ready)
 		if n.serve != nil {
 			n.serve(ctx, e)
 			return

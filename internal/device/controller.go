@@ -104,6 +104,7 @@ type Controller struct {
 	find      func() uint64 // behind
 	looks     []int         // at what calls of each candidate wrote
 	told      bool          // that a journal was full
+	clouds    []string      // that clones ran on, see Report.Cloud
 	here      bool          // nothing leaves any more
 
 	offloads uint64
@@ -415,7 +416,9 @@ func (c *Controller) call(ctx context.Context, k rewrite.Candidate, stack []uint
 		return err
 	}
 	f.Offloads++
-	t.emit(trace.Event{Kind: trace.Offloaded, Took: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls})
+	f.ran(t.engine)
+	c.ranOn(t.engine, c.conn.arch)
+	t.emit(trace.Event{Kind: trace.Offloaded, Text: t.engine, Took: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls})
 	c.cfg.Policy.Offloaded(k.ID, c.now(), Outcome{OK: true, Total: took, Exec: t.exec, Up: t.up, Down: t.down, HomeCalls: t.homeCalls, Bytes: c.out.bytes - before + t.filesUp + t.filesDown})
 	if err != nil {
 		return err

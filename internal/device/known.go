@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"math/bits"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 
 // Known is what a device knows of a cloud from earlier runs.
 type Known struct {
-	Engine, Arch string
+	Engine, Arch string  // the engine that it prefers
 	Speed        float64 // of its machine, see package gauge; 0: not known
 	// Warm says that the program's code is in place there: the first offload need not wait for an answer.
 	Warm bool
@@ -33,8 +34,11 @@ func (c *Cloud) learn(w *wire.Welcome, rtt time.Duration) {
 	if k := c.Known; k != nil && k.RTT > 0 && rtt > 0 && NetworkClass(k.RTT) != NetworkClass(rtt) {
 		c.rate = k.Rates[NetworkClass(rtt)] // the device has moved to another network
 	}
-	c.learned = &Known{Engine: w.Engine, Arch: w.Arch, Speed: w.Speed, Warm: true, RTT: rtt}
+	c.learned = &Known{Engine: preferred(w), Arch: w.Arch, Speed: w.Speed, Warm: true, RTT: rtt}
 }
+
+// preferred is the engine that a node prefers.
+func preferred(w *wire.Welcome) string { return cmp.Or(w.Preferred, w.Engine) }
 
 // Learned is what a later run with this program may know of the cloud, nil if no conversation came about.
 func (c *Cloud) Learned() *Known {

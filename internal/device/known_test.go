@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/migrate"
 	"github.com/clonecloud/clonecloud/internal/peer"
+	"github.com/clonecloud/clonecloud/internal/trace"
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wire"
 )
@@ -273,4 +275,103 @@ func TestReadyWithDelay(t *testing.T) {
 		}
 		n.acc.Close()
 	})
+}
+
+// TestPreferred: what the next run expects is the engine that the node prefers, whatever this clone runs on. A device that
+// has to be like its clone takes one that is.
+func TestPreferred(t *testing.T) {
+	for _, c := range []struct {
+		name, known, hello string
+		alike, early, ok   bool
+	}{
+		{"first", "", "slow", false, false, true},
+		{"again", "better", "slow", false, true, true},
+		{"outdated", "fast", "slow", false, false, true},
+		{"alike", "fast", "fast", true, false, true},
+		{"not_alike", "better", "better", true, false, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := warmNode(false)
+				n.preferred = "better"
+				var k *Known
+				if c.known != "" {
+					k = known(c.known)
+				}
+				cl, _ := n.knowing(k, 10)
+				cl.Alike, cl.Hello.Engine = c.alike, c.hello
+				cl.Start()
+				time.Sleep(time.Second)
+				cn := cl.ready()
+				if (cn != nil) != c.ok || c.ok && cn.early != c.early {
+					t.Errorf("conversation %+v", cn)
+				}
+				if k := cl.Learned(); k == nil || k.Engine != "better" || k.Warm != c.ok {
+					t.Errorf("learned %+v", k)
+				}
+				cl.Close()
+				n.acc.Close()
+			})
+		})
+	}
+}
+
+// TestPreparing: as long as the node makes code ready there is no clone, and that is told.
+func TestPreparing(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		code, loses bool
+		after, want time.Duration
+	}{
+		{"meanwhile", false, false, 10 * time.Second, 10 * time.Second},
+		{"ready", false, false, time.Hour, time.Minute},
+		{"lost", false, true, 90 * time.Second, 80 * time.Second},
+		{"in_place", true, false, time.Hour, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(link.Plan{})
+				n.have, n.code, n.ready = true, c.code, time.Minute
+				cl, _ := n.knowing(nil, 10)
+				var told atomic.Int64
+				cl.Events = func(e trace.Event) {
+					if e.Kind == trace.Prepare {
+						told.Add(1)
+					}
+				}
+				cl.Start()
+				if c.loses {
+					time.Sleep(10 * time.Second)
+					n.acc.Kill()
+					n.net.Cut()
+					c.after -= 10 * time.Second
+				}
+				time.Sleep(c.after)
+				if got := cl.Preparing(); got.Round(time.Second) != c.want && !(c.loses && got > 60*time.Second && got < c.want) {
+					t.Errorf("it took %v, want %v", got, c.want)
+				}
+				if ready := cl.ready() != nil; ready != (c.want < c.after) && !c.loses {
+					t.Errorf("ready: %v", ready)
+				}
+				if (told.Load() == 0) != c.code {
+					t.Errorf("told %d times", told.Load())
+				}
+				cl.Close()
+				n.acc.Close()
+			})
+		})
+	}
+}
+
+// TestEnginesBounded: a clone that claims a new engine each time does not fill the report.
+func TestEnginesBounded(t *testing.T) {
+	var f FunctionReport
+	c := &Controller{}
+	for i := range 100 {
+		f.ran(fmt.Sprint("engine-", i))
+		c.ranOn(fmt.Sprint("engine-", i), "z80")
+	}
+	if len(f.Engines) != mostClouds+1 || f.Engines["others"] != 100-mostClouds || f.Engines["engine-3"] != 1 || len(c.clouds) != mostClouds {
+		t.Errorf("engines %v, clouds %v", f.Engines, c.clouds)
+	}
 }

@@ -1,6 +1,7 @@
 package device
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,6 +27,7 @@ func (t *trip) reintegrate(ctx context.Context, m *wire.Reintegrate) error {
 		return distrust("it made %d calls where %d arrived", m.Calls, t.calls)
 	}
 	t.exec = time.Duration(min(m.ExecNanos, uint64(time.Since(t.start))))
+	t.engine = cmp.Or(m.Engine, c.conn.engine)
 	t.emit(trace.Event{Kind: trace.Back, Exec: t.exec})
 	if m.Outcome == wire.OutcomeHandedBack {
 		return &refusal{handedBack, m.Detail, unquoted.ReplaceAllString(m.Detail, `"..."`)}

@@ -3,6 +3,7 @@ package device
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -14,8 +15,11 @@ type Report struct {
 	Version int    `json:"version"`
 	Module  string `json:"module"` // SHA-256 of the module
 	Engine  string `json:"engine"`
-	// Cloud is what the clones ran on, as engine and architecture; empty if none was ready.
+	// Cloud is what the clones ran on, as engine and architecture, in order and with commas between if there was more than
+	// one; empty if none was ready.
 	Cloud string `json:"cloud,omitempty"`
+	// Preparing is how long no call could move because the node made the program's code ready.
+	Preparing time.Duration `json:"preparing_ns,omitempty"`
 	// Stay says why the module stayed on the device, in words; empty if it could move.
 	Stay         string `json:"stay,omitempty"`
 	CanonicalNaN bool   `json:"canonical_nan"`
@@ -72,6 +76,8 @@ type FunctionReport struct {
 
 	HomeCalls   int    `json:"home_calls"`
 	OutputBytes uint64 `json:"output_bytes"`
+	// Engines are the offloads by the engine of the clone that they ran on.
+	Engines map[string]int `json:"engines,omitempty"`
 }
 
 // Offloads counts completed trips and fallbacks over all functions.
@@ -96,7 +102,7 @@ func (c *Controller) Report() Report {
 	r.Functions = slices.Clone(r.Functions)
 	for i := range r.Functions {
 		f := &r.Functions[i]
-		f.Kept, f.Fallbacks = maps.Clone(f.Kept), maps.Clone(f.Fallbacks)
+		f.Kept, f.Fallbacks, f.Engines = maps.Clone(f.Kept), maps.Clone(f.Fallbacks), maps.Clone(f.Engines)
 		r.Clone += f.Clone
 	}
 	r.Device = max(c.now()-c.inside-c.idle, 0)
@@ -106,8 +112,33 @@ func (c *Controller) Report() Report {
 	if c.cfg.Cloud != nil {
 		t := c.cfg.Cloud.totals()
 		r.LinkUp, r.LinkDown, r.Resumed = t.up, t.down, t.resumed
+		r.Preparing = c.cfg.Cloud.Preparing()
+	}
+	if len(c.clouds) > 0 {
+		r.Cloud = strings.Join(c.clouds, ", ")
 	}
 	return r
+}
+
+// mostClouds bounds the clouds and engines that a report tells apart.
+const mostClouds = 8
+
+// ranOn takes an engine of clones into the report.
+func (c *Controller) ranOn(engine, arch string) {
+	if name := engine + " " + arch; !slices.Contains(c.clouds, name) && len(c.clouds) < mostClouds {
+		c.clouds = append(c.clouds, name)
+	}
+}
+
+// ran counts an offload that ran on an engine.
+func (f *FunctionReport) ran(engine string) {
+	if f.Engines == nil {
+		f.Engines = map[string]int{}
+	}
+	if _, ok := f.Engines[engine]; !ok && len(f.Engines) >= mostClouds {
+		engine = "others"
+	}
+	f.Engines[engine]++
 }
 
 // note takes the memory that offloading needs now into the report's maximum.

@@ -35,6 +35,7 @@ type trip struct {
 	heard   time.Time // when the clone last said something of use
 
 	exec                     time.Duration
+	engine                   string // of the clone that the call ran on
 	capture, transfer, merge time.Duration
 	up, down                 uint64
 	pagesUp, pagesDown       uint64

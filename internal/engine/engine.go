@@ -62,7 +62,7 @@ type Coder interface {
 	// Encode returns the code of a module of this engine.
 	Encode(m Module) ([]byte, error)
 	// Load makes a module of code that Encode returned, without compiling: bin is what was compiled, the file at path
-	// holds the code, is mapped, and must not be written to any more. Code is not verified: it is for the caller to know
+	// begins with the code, is mapped, and must not be written to any more. Code is not verified: it is for the caller to know
 	// who wrote the file, and that it is of this CodeID. An error says that it cannot be used here.
 	Load(ctx context.Context, bin []byte, path string) (Module, error)
 }

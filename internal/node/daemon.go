@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/node/control"
@@ -260,7 +261,8 @@ func (n *Node) assign(p *process, route trust.Route) {
 	sum := n.token.Sum()
 	ok := p.order(control.Order{Assign: &control.Assignment{
 		Route: route[:], Token: sum[:], Chain: chain, Modules: n.modulesDir(), Code: n.codeDir(), Files: n.filesPlace(), MAC: n.mac[:],
-		Grace: n.cfg.Grace, Speed: n.speed, Limits: n.cfg.Limits,
+		Measures: n.measuresDir(),
+		Grace:    n.cfg.Grace, Speed: n.speed, Limits: n.cfg.Limits,
 	}})
 	n.tellDenied(p, n.deny.Current(time.Now()), ok)
 	n.log("worker %d serves device %x", p.id, route[:4])
@@ -296,7 +298,7 @@ func (n *Node) heard(p *process, r *control.Report) error {
 		p.ready, next = r.Ready, n.isReady
 	case r.Begin != nil:
 		limit := min(r.Begin.Limit, n.cfg.Limits.Longest(r.Begin.What))
-		if r.Begin.What == control.Compiling && !r.Begin.Same {
+		if r.Begin.What == control.Compiling && !r.Begin.Same && len(p.watch.Compiles()) == 0 {
 			p.before, _ = residentMemory(p.cmd.Process.Pid)
 		}
 		err = p.watch.Begin(r.Begin.N, control.Work{What: r.Begin.What, Module: r.Begin.Module, Limit: limit}, r.Begin.Same, now)
@@ -354,6 +356,18 @@ func (n *Node) denyModule(m control.ModuleID, reason string) {
 	}
 }
 
+// know takes in what a worker can do. Preconditions: n.mu is held.
+func (n *Node) know(r *control.Readiness) {
+	var engines []string
+	for _, e := range r.Engines {
+		engines = append(engines, peer.Printable(e))
+	}
+	if !slices.Equal(engines, n.engines) {
+		n.log("clones run on %s", strings.Join(engines, ", "))
+	}
+	n.engines, n.arch = engines, peer.Printable(r.Arch)
+}
+
 // isReady takes a worker into use.
 func (n *Node) isReady(p *process) {
 	p.mu.Lock()
@@ -361,7 +375,7 @@ func (n *Node) isReady(p *process) {
 	p.mu.Unlock()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.engine, n.arch = peer.Printable(r.Engine), peer.Printable(r.Arch)
+	n.know(r)
 	n.warmOnce.Do(func() { close(n.warm) })
 	route, ok := n.pool.ready(p.id, time.Now())
 	if n.draining {
@@ -402,10 +416,8 @@ func (n *Node) ended(p *process, exit error) {
 	case why == "" && !asked:
 		n.log("worker %d died: %v", p.id, exit)
 	}
-	if greedy {
-		for _, m := range compiles {
-			n.denyModule(m, "compiling the module takes more memory than a worker may have")
-		}
+	if greedy && len(compiles) == 1 { // of several, nobody knows which; alone, the next time, it is known
+		n.denyModule(compiles[0], "compiling the module takes more memory than a worker may have")
 	}
 	if err := os.RemoveAll(p.dir); err != nil {
 		n.log("worker %d: remove its folder: %v", p.id, err)
@@ -450,7 +462,7 @@ func (n *Node) warmUp(ctx context.Context) error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.engine == "" {
+	if len(n.engines) == 0 {
 		return n.firstErr
 	}
 	return nil

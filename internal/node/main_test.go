@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/engine"
+	"github.com/clonecloud/clonecloud/internal/engine/engines"
 	"github.com/clonecloud/clonecloud/internal/engine/wazero"
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/node"
@@ -29,7 +30,7 @@ import (
 func TestMain(m *testing.M) {
 	switch {
 	case len(os.Args) > 1 && os.Args[1] == "worker":
-		os.Exit(node.WorkerMain(newEngine))
+		os.Exit(node.WorkerMain(node.Engines{Kinds: strings.Fields, New: newEngine}))
 	case len(os.Args) > 1 && os.Args[1] == "daemon":
 		os.Exit(daemonMain(os.Args[2]))
 	}
@@ -42,6 +43,8 @@ func newEngine(kind, dir string) (engine.Engine, error) {
 	switch kind {
 	case "compiler":
 		mode = wazero.Compiler
+	case engines.Wasmtime:
+		return engines.New(kind, dir)
 	case "none":
 		return nil, fmt.Errorf("there is no engine")
 	case "crash":
@@ -54,6 +57,14 @@ func newEngine(kind, dir string) (engine.Engine, error) {
 	return &oddEngine{e, kind}, nil
 }
 
+// Name tells odd engines from those that they are made of.
+func (e *oddEngine) Name() string {
+	if e.kind == "picky" {
+		return e.kind
+	}
+	return e.Engine.Name()
+}
+
 // oddEngine does what its kind says, with modules that are given to it.
 type oddEngine struct {
 	engine.Engine
@@ -62,6 +73,8 @@ type oddEngine struct {
 
 func (e *oddEngine) Compile(ctx context.Context, bin []byte) (engine.Module, error) {
 	switch e.kind {
+	case "picky":
+		return nil, fmt.Errorf("it has dragons: %w", engine.ErrUnsupported)
 	case "slow":
 		select {} // compiles for ever
 	case "greedy":

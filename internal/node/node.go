@@ -122,7 +122,7 @@ type Node struct {
 	again    *time.Timer             // guarded by mu; starts workers that have to wait
 	draining bool                    // guarded by mu
 	over     bool                    // guarded by mu; no process is started any more
-	engine   string                  // guarded by mu; of the workers
+	engines  []string                // guarded by mu; of the workers, the preferred one first
 	arch     string                  // guarded by mu
 	firstErr error                   // guarded by mu; why a worker did not become ready
 	cleaned  bool                    // guarded by mu
@@ -269,6 +269,7 @@ func (n *Node) workersDir() string      { return filepath.Join(n.state, "workers
 func (n *Node) workerDir(id int) string { return filepath.Join(n.workersDir(), strconv.Itoa(id)) }
 func (n *Node) modulesDir() string      { return filepath.Join(n.cache, "modules") }
 func (n *Node) codeDir() string         { return filepath.Join(n.cache, "code") }
+func (n *Node) measuresDir() string     { return filepath.Join(n.cache, "measures") }
 
 // filesPlace is where workers keep the files of devices.
 func (n *Node) filesPlace() string {

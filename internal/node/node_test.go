@@ -6,10 +6,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -18,6 +20,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/analysis"
 	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/engine"
+	"github.com/clonecloud/clonecloud/internal/engine/engines"
 	"github.com/clonecloud/clonecloud/internal/engine/wazero"
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/node"
@@ -103,6 +106,35 @@ func TestOffload(t *testing.T) {
 				t.Errorf("status: %+v", s)
 			}
 		})
+	}
+}
+
+// TestEngines: a node says which engines it has, leaves out what it cannot have, and a module that one does not take runs on
+// another, with the reason in the log. What it measures outlives it.
+func TestEngines(t *testing.T) {
+	cache := t.TempDir()
+	n := startNode(t, func(c *node.Config) { c.Engine, c.Cache = "picky none interpreter", cache })
+	n.log.await("clones run on picky, wazero-interpreter")
+	s := n.Status()
+	if s.Engine != "picky" || !slices.Equal(s.Engines, []string{"picky", "wazero-interpreter"}) {
+		t.Errorf("status: %+v", s)
+	}
+	out, r := run(t.Context(), t, newClient(n.Node).dial)
+	if out != alone()(t) || merged(r) == 0 || r.Cloud != "wazero-interpreter "+runtime.GOARCH {
+		t.Errorf("got %q, %+v", out, r)
+	}
+	for _, f := range r.Functions {
+		if f.Engines["wazero-interpreter"] != f.Offloads {
+			t.Errorf("%s: %d offloads, on %v", f.Name, f.Offloads, f.Engines)
+		}
+	}
+	n.log.await("an engine is left out: there is no engine")
+	n.log.await("runs on wazero-interpreter: picky: it has dragons")
+	if err := n.Drain(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if kept, err := filepath.Glob(filepath.Join(cache, "measures", "*.json")); err != nil || len(kept) != 1 {
+		t.Errorf("measures: %v, %v", kept, err)
 	}
 }
 
@@ -215,8 +247,34 @@ func TestStatus(t *testing.T) {
 }
 
 func TestRestart(t *testing.T) {
+	for _, kind := range engines.Kinds() {
+		if kind != engines.Interpreter { // has no code to keep
+			t.Run(kind, func(t *testing.T) { testRestart(t, kind) })
+		}
+	}
+}
+
+// contents reads the files that a pattern matches.
+func contents(t *testing.T, pattern string) map[string]string {
+	t.Helper()
+	list, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]string{}
+	for _, path := range list {
+		b, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[path] = string(b)
+	}
+	return files
+}
+
+func testRestart(t *testing.T, kind string) {
 	state := filepath.Join(t.TempDir(), "state")
-	n := startNode(t, func(c *node.Config) { c.State, c.Engine = state, "compiler" })
+	n := startNode(t, func(c *node.Config) { c.State, c.Engine = state, kind })
 	first := n.Address()
 	if _, err := node.Start(t.Context(), node.Config{Listen: "127.0.0.1:0", State: state}); err == nil || !strings.Contains(err.Error(), "another node") {
 		t.Errorf("a second node with the same folder: %v", err)
@@ -224,7 +282,7 @@ func TestRestart(t *testing.T) {
 	d := newClient(n.Node)
 	run(t.Context(), t, d.dial)
 	n.Close()
-	sealed, _ := filepath.Glob(filepath.Join(state, "code", "*"))
+	sealed := contents(t, filepath.Join(state, "code", "*"))
 	modules, _ := filepath.Glob(filepath.Join(state, "modules", "*"))
 	if len(sealed) == 0 || len(modules) == 0 {
 		t.Errorf("kept %d files of code and %d modules, want some", len(sealed), len(modules))
@@ -235,7 +293,7 @@ func TestRestart(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(state, "workers", "99", "code"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	n = startNode(t, func(c *node.Config) { c.State, c.Engine = state, "compiler" })
+	n = startNode(t, func(c *node.Config) { c.State, c.Engine = state, kind })
 	n.log.await("removed what 1 workers")
 	a := n.Address()
 	if a.Token != first.Token || a.Pin != first.Pin {
@@ -245,9 +303,9 @@ func TestRestart(t *testing.T) {
 	if out, r := run(t.Context(), t, d.dial); out != alone()(t) || merged(r) == 0 {
 		t.Errorf("after the restart: %q, %+v", out, r)
 	}
-	again, _ := filepath.Glob(filepath.Join(state, "code", "*"))
-	if len(again) != len(sealed) {
-		t.Errorf("%d files of code, %d before", len(again), len(sealed))
+	n.Close()
+	if again := contents(t, filepath.Join(state, "code", "*")); !maps.Equal(again, sealed) { // what is put anew differs
+		t.Errorf("%d files of code, %d before, or other contents: it was compiled again", len(again), len(sealed))
 	}
 }
 

@@ -254,6 +254,9 @@ func TestCheckStatus(t *testing.T) {
 	}{
 		"new":    {Status{}, true},
 		"usual":  {Status{Engine: "wazero-compiler", Arch: "amd64", Speed: 4e8}, true},
+		"two":    {Status{Engine: "a", Engines: []string{"a", "b"}}, true},
+		"second": {Status{Engine: "a", Engines: []string{"a", "b\n"}}, false},
+		"many":   {Status{Engine: "a", Engines: make([]string, maxEngines+1)}, false},
 		"escape": {Status{Engine: "a\x1b[2J"}, false},
 		"long":   {Status{Arch: strings.Repeat("a", 1<<16)}, false},
 		"speed":  {Status{Speed: -1}, false},

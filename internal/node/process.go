@@ -42,7 +42,7 @@ type process struct {
 	passed  uint64             // guarded by mu; connections that it was given
 	stats   control.Stats      // guarded by mu
 	rss     uint64             // guarded by mu; bytes
-	before  uint64             // guarded by mu; likewise, when the last compilation began
+	before  uint64             // guarded by mu; likewise, before the compilations that go on
 	watch   control.Watches    // guarded by mu
 	heard   time.Time          // guarded by mu
 	failed  string             // guarded by mu; its last word

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/wire"
@@ -11,7 +12,8 @@ import (
 type Status struct {
 	Version  int               `json:"version"` // of this format: 1
 	Protocol int               `json:"protocol"`
-	Engine   string            `json:"engine"`
+	Engine   string            `json:"engine"`  // that clones begin on
+	Engines  []string          `json:"engines"` // all, that one first
 	Arch     string            `json:"arch"`
 	Speed    float64           `json:"speed"` // of the machine, see package gauge; only ratios mean something
 	Started  time.Time         `json:"started"`
@@ -30,10 +32,18 @@ type Status struct {
 	Limits   Limits            `json:"limits"`
 }
 
+// maxEngines is how many engines a device believes a node to have.
+const maxEngines = 64
+
 // CheckStatus holds what a node says of itself to what its greeting may say: a device shows it, and reckons with it.
 func CheckStatus(s *Status) error {
-	if err := (&wire.Welcome{Engine: s.Engine, Arch: s.Arch, Speed: s.Speed}).Validate(); err != nil {
-		return fmt.Errorf("what the node says of itself cannot be: %w", err)
+	if len(s.Engines) > maxEngines {
+		return fmt.Errorf("what the node says of itself cannot be: %d engines", len(s.Engines))
+	}
+	for _, e := range append([]string{s.Engine}, s.Engines...) {
+		if err := (&wire.Welcome{Engine: e, Arch: s.Arch, Speed: s.Speed}).Validate(); err != nil {
+			return fmt.Errorf("what the node says of itself cannot be: %w", err)
+		}
 	}
 	return nil
 }
@@ -47,7 +57,10 @@ func (n *Node) Status() Status {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	s.Engine, s.Arch, s.Draining, s.Denied = n.engine, n.arch, n.draining, len(n.deny.Current(now))
+	s.Engines, s.Arch, s.Draining, s.Denied = slices.Clone(n.engines), n.arch, n.draining, len(n.deny.Current(now))
+	if len(s.Engines) > 0 {
+		s.Engine = s.Engines[0]
+	}
 	for _, p := range n.processes() {
 		p.mu.Lock()
 		s.Workers++

@@ -1,12 +1,11 @@
 package node
 
 import (
-	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/node/worker"
 )
 
-// WorkerMain is what the command of a worker runs: it returns the exit code. newEngine makes an engine of the kind
-// that Config.Engine names, which may keep compiled code in cacheDir.
-func WorkerMain(newEngine func(kind, cacheDir string) (engine.Engine, error)) int {
-	return worker.Main(newEngine)
-}
+// Engines says which engines a worker has, by the kind that Config.Engine names.
+type Engines = worker.Engines
+
+// WorkerMain is what the command of a worker runs: it returns the exit code.
+func WorkerMain(engines Engines) int { return worker.Main(engines) }

@@ -12,21 +12,28 @@ import (
 	"sync/atomic"
 )
 
-// Code keeps what an engine has compiled, under a MAC. Its methods may be called by many goroutines, and many processes
+// Code keeps what engines have compiled, under a MAC: files that go into a folder of the engine's, with Keep and Fetch, and
+// code that is mapped as it is kept, with Put and Open. Its methods may be called by many goroutines, and many processes
 // may have the same folder open.
 type Code struct {
-	f   *folder
-	key [32]byte
+	f      *folder
+	mapped *folder
+	key    [32]byte
 }
 
 // OpenCode opens the compiled code in the folder dir, which is made. key is the node's own, from LoadKey: code that was
 // sealed under another is not taken. quota bounds the bytes of all of it (0: no bound).
 func OpenCode(dir string, key [32]byte, quota uint64) (*Code, error) {
-	f, err := openFolder(dir, ".code", quota)
+	const files, mapped = ".code", ".mapped"
+	f, err := openFolder(dir, files, mapped, quota)
 	if err != nil {
 		return nil, fmt.Errorf("open code store: %w", err)
 	}
-	return &Code{f: f, key: key}, nil
+	m, err := openFolder(dir, mapped, files, quota)
+	if err != nil {
+		return nil, fmt.Errorf("open code store: %w", err)
+	}
+	return &Code{f: f, mapped: m, key: key}, nil
 }
 
 // Fetch writes the files kept for a module into the folder into, which must be there and be the caller's alone; false:

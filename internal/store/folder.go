@@ -12,6 +12,19 @@
 //	16  32  id, the SHA-256 of the module
 //	48  32  HMAC-SHA-256, under the node's key, of all bytes before and after it
 //	80      the files: u16 length of the name, name, u64 length, content
+//
+// A file of code that is mapped as it lies there has the code first, and at its end, all numbers little-endian:
+//
+//	 0   8  magic "CCLDMAPD"
+//	 8   4  version, 1
+//	12   8  length of the code, at least 1
+//	20  32  id, the SHA-256 of the module
+//	52  32  SHA-256 of meta, which names the engines that can take it
+//	84  32  salt, random
+//	116 32  HMAC-SHA-256 of bytes 0 to 115 and of the tags of each 256 KiB of the code, in order
+//
+// A tag is that of AES-256-GCM with nothing to encrypt, the chunk being the additional data and its offset, big-endian,
+// the nonce. Both keys, the cipher's first, are HKDF-SHA-256 of the node's key and the salt.
 package store
 
 import (
@@ -23,6 +36,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -54,17 +68,18 @@ func LoadKey(path string) ([32]byte, error) {
 type folder struct {
 	dir    string
 	suffix string
+	beside string // the suffix of others' files in the same folder, under the same quota; "": there are none
 	quota  uint64
 	write  func(path string, data []byte, perm fs.FileMode) error
 
 	mu sync.Mutex // one of us at a time makes room
 }
 
-func openFolder(dir, suffix string, quota uint64) (*folder, error) {
+func openFolder(dir, suffix, beside string, quota uint64) (*folder, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	f := &folder{dir: dir, suffix: suffix, quota: quota, write: atomicfile.Write}
+	f := &folder{dir: dir, suffix: suffix, beside: beside, quota: quota, write: atomicfile.Write}
 	f.makeRoom(0, "")
 	return f, nil
 }
@@ -77,29 +92,39 @@ func (f *folder) has(id [32]byte) bool {
 	return err == nil && info.Mode().IsRegular()
 }
 
-// load returns a file as it is. What cannot be a file of ours is removed.
-func (f *folder) load(id [32]byte) ([]byte, error) {
-	info, err := os.Lstat(f.path(id))
+// open opens a file, and returns its length. What cannot be a file of ours is removed.
+func (f *folder) open(id [32]byte) (*os.File, int64, error) {
+	path := f.path(id)
+	info, err := os.Lstat(path)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	if !info.Mode().IsRegular() || info.Size() > MaxFile {
 		f.remove(id)
-		return nil, &fs.PathError{Op: "load", Path: f.path(id), Err: fs.ErrNotExist}
+		return nil, 0, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
 	}
-	file, err := os.Open(f.path(id))
+	file, err := os.OpenFile(path, os.O_RDONLY|openFlags, 0)
+	if err != nil {
+		return nil, 0, err
+	}
+	if info, err = file.Stat(); err == nil && (!info.Mode().IsRegular() || info.Size() > MaxFile) {
+		err = &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist} // another one by now
+	}
+	if err != nil {
+		_ = file.Close()
+		return nil, 0, err
+	}
+	return file, info.Size(), nil
+}
+
+// load returns a file as it is.
+func (f *folder) load(id [32]byte) ([]byte, error) {
+	file, size, err := f.open(id)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	info, err = file.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if info.Size() > MaxFile {
-		return nil, &fs.PathError{Op: "load", Path: f.path(id), Err: fs.ErrNotExist}
-	}
-	b := make([]byte, info.Size())
+	b := make([]byte, size)
 	if _, err := io.ReadFull(file, b); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
@@ -114,7 +139,11 @@ func (f *folder) used(id [32]byte) {
 
 // save puts a file in place and makes room for it first.
 func (f *folder) save(id [32]byte, data []byte) error {
-	size := uint64(len(data))
+	return f.put(id, uint64(len(data)), func(path string) error { return f.write(path, data, 0o600) })
+}
+
+// put makes room for a file of size bytes, and has write put it in place.
+func (f *folder) put(id [32]byte, size uint64, write func(path string) error) error {
 	if size > MaxFile {
 		return fmt.Errorf("%d bytes: more than %d", size, MaxFile)
 	}
@@ -123,11 +152,11 @@ func (f *folder) save(id [32]byte, data []byte) error {
 	}
 	f.makeRoom(size, f.name(id))
 	path := f.path(id)
-	err := f.write(path, data, 0o600)
+	err := write(path)
 	if err != nil {
 		if info, e := os.Lstat(path); e == nil && info.IsDir() { // nothing of ours is a folder
 			f.remove(id)
-			err = f.write(path, data, 0o600)
+			err = write(path)
 		}
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
@@ -193,9 +222,38 @@ func (f *folder) makeRoom(size uint64, keep string) {
 
 func (f *folder) ours(name string) bool {
 	id, ok := strings.CutSuffix(name, f.suffix)
+	if !ok && f.beside != "" {
+		id, ok = strings.CutSuffix(name, f.beside)
+	}
 	if !ok || len(id) != 64 {
 		return false
 	}
 	_, err := hex.DecodeString(id)
 	return err == nil && strings.ToLower(id) == id
+}
+
+// writeUnsynced puts parts at path, in place of what is there, which those who have it open keep. Nobody writes to the
+// file afterwards. After a crash it may be damaged.
+func writeUnsynced(path string, parts ...[]byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), atomicfile.TempPrefix+"*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	for _, b := range parts {
+		if _, err = f.Write(b); err != nil {
+			break
+		}
+	}
+	if err == nil && runtime.GOOS != "windows" { // where what cannot be written can neither be removed
+		err = f.Chmod(0o400)
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }

@@ -13,7 +13,7 @@ type Modules struct{ f *folder }
 // Open opens the modules in the folder dir, which is made. quota bounds the bytes of all of them (0: no bound);
 // processes that save at the same instant may pass it by what they save.
 func Open(dir string, quota uint64) (*Modules, error) {
-	f, err := openFolder(dir, ".wasm", quota)
+	f, err := openFolder(dir, ".wasm", "", quota)
 	if err != nil {
 		return nil, fmt.Errorf("open module store: %w", err)
 	}

@@ -82,7 +82,8 @@ const (
 	Received Kind = "received"
 	// Merge: that was merged, in Took: Pages, Down bytes.
 	Merge Kind = "merge"
-	// Offloaded: an offload of Function is merged. Took in all, Exec on the clone, Up and Down in bytes, HomeCalls.
+	// Offloaded: an offload of Function is merged. Took in all, Exec on the clone, Up and Down in bytes, HomeCalls, Text for
+	// the clone's engine.
 	Offloaded Kind = "offloaded"
 	// Fallback: an offload of Function was given up after Took and runs here; Text says why, Reason in a word; HomeCalls, with
 	// output and notes, that the run here is answered from the journal.

@@ -86,7 +86,7 @@ func (e *Event) way() string {
 	case Upload:
 		return fmt.Sprintf("module: %d of %d bytes uploaded", e.Done, e.Total)
 	case Prepare:
-		return "the node makes the program's code ready"
+		return "the node makes the program's code ready; no call moves before"
 	case Ready:
 		return "a clone is ready: " + text
 	case Lost:

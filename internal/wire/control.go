@@ -61,7 +61,7 @@ func (m *Hello) decode(b []byte) error {
 func (m *Welcome) appendBody(b []byte) ([]byte, error) {
 	return marshal(b, &pb.Welcome{
 		Version: m.Version, Session: some(m.Session[:]), HaveModule: m.HaveModule, Resumed: m.Resumed, State: some(m.State[:]),
-		Engine: m.Engine, Arch: m.Arch, Speed: m.Speed,
+		Engine: m.Engine, Arch: m.Arch, Speed: m.Speed, Preferred: m.Preferred, HaveCode: m.HaveCode,
 	})
 }
 
@@ -70,7 +70,10 @@ func (m *Welcome) decode(b []byte) error {
 	if err := unmarshal(b, &p); err != nil {
 		return err
 	}
-	*m = Welcome{Version: p.Version, HaveModule: p.HaveModule, Resumed: p.Resumed, Engine: p.Engine, Arch: p.Arch, Speed: p.Speed}
+	*m = Welcome{
+		Version: p.Version, HaveModule: p.HaveModule, Resumed: p.Resumed, Engine: p.Engine, Arch: p.Arch, Speed: p.Speed,
+		Preferred: p.Preferred, HaveCode: p.HaveCode,
+	}
 	return errors.Join(fixed("session", m.Session[:], p.Session), fixed("state", m.State[:], p.State))
 }
 
@@ -152,7 +155,7 @@ func (m *Note) decode(b []byte) error {
 func (m *Reintegrate) appendBody(b []byte) ([]byte, error) {
 	return marshal(b, &pb.Reintegrate{
 		Offload: m.Offload, Attempt: m.Attempt, Outcome: uint32(m.Outcome), Results: m.Results, Trap: uint32(m.Trap), Exit: m.Exit,
-		Detail: m.Detail, Calls: m.Calls, ExecNanos: m.ExecNanos, Image: m.Image.toProto(),
+		Detail: m.Detail, Calls: m.Calls, ExecNanos: m.ExecNanos, Image: m.Image.toProto(), Engine: m.Engine,
 	})
 }
 
@@ -166,7 +169,7 @@ func (m *Reintegrate) decode(b []byte) error {
 	}
 	*m = Reintegrate{
 		Offload: p.Offload, Attempt: p.Attempt, Outcome: small[Outcome](p.Outcome), Results: p.Results, Trap: uint8(p.Trap),
-		Exit: p.Exit, Detail: p.Detail, Calls: p.Calls, ExecNanos: p.ExecNanos,
+		Exit: p.Exit, Detail: p.Detail, Calls: p.Calls, ExecNanos: p.ExecNanos, Engine: p.Engine,
 	}
 	return m.Image.fromProto(p.Image)
 }

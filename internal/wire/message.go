@@ -72,12 +72,16 @@ type Hello struct {
 type Welcome struct {
 	Version    uint32
 	Session    Token
-	HaveModule bool // no need to send it
-	Resumed    bool // the session goes on; else all that was in flight is gone
-	State      ID   // state that the clone holds; zero: the initial image or nothing
-	Engine     string
+	HaveModule bool   // no need to send it
+	Resumed    bool   // the session goes on; else all that was in flight is gone
+	State      ID     // state that the clone holds; zero: the initial image or nothing
+	Engine     string // that the clone begins on
 	Arch       string
 	Speed      float64 // of the machine, see package gauge; 0: not measured
+	// Preferred is the engine on which devices that are not like it may expect their clones; empty: Engine.
+	Preferred string
+	// HaveCode says that the code is in place: nothing has to be compiled. Older nodes never say so.
+	HaveCode bool
 }
 
 // Module carries a piece of the original module, in order.
@@ -211,6 +215,7 @@ type Reintegrate struct {
 	Detail    string
 	Calls     uint64 // the last Call number used in this attempt
 	ExecNanos uint64 // the clone's own time in guest code and its host calls
+	Engine    string // that the call ran on; empty: the one of Welcome
 	Image     Image
 }
 

@@ -77,7 +77,7 @@ func (m *Welcome) Validate() error {
 	if !(m.Speed >= 0 && m.Speed <= 1e15) {
 		return fmt.Errorf("speed %g", m.Speed)
 	}
-	return errors.Join(checkName("engine", m.Engine), checkName("arch", m.Arch))
+	return errors.Join(checkName("engine", m.Engine), checkName("arch", m.Arch), checkName("preferred engine", m.Preferred))
 }
 
 // Validate implements Message.
@@ -183,7 +183,7 @@ func (m *Reintegrate) Validate() error {
 		return fmt.Errorf("results with outcome %v", m.Outcome)
 	}
 	return errors.Join(checkOffload(m.Offload, m.Attempt), checkLen("results", len(m.Results), MaxSlots),
-		checkText("detail", m.Detail, MaxText), m.Image.Validate())
+		checkText("detail", m.Detail, MaxText), checkName("engine", m.Engine), m.Image.Validate())
 }
 
 // Validate implements Message.

@@ -47,7 +47,7 @@ import (
 )
 
 // Version is the version of this language; both sides must have the same.
-const Version = 4
+const Version = 5
 
 // Bounds of frames and messages.
 const (

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -54,16 +55,18 @@ type Setup struct {
 
 // Assignment makes a worker that of one route.
 type Assignment struct {
-	Route   []byte        `json:"route"`
-	Token   []byte        `json:"token"` // its SHA-256
-	Chain   [][]byte      `json:"chain"` // of certificates, the worker's first
-	Modules string        `json:"modules"`
-	Code    string        `json:"code"`
-	Files   string        `json:"files"` // a folder, or the address of an object store
-	MAC     []byte        `json:"mac"`   // the key that compiled code is sealed with
-	Grace   time.Duration `json:"grace"`
-	Speed   float64       `json:"speed"` // of the machine
-	Limits  Limits        `json:"limits"`
+	Route   []byte   `json:"route"`
+	Token   []byte   `json:"token"` // its SHA-256
+	Chain   [][]byte `json:"chain"` // of certificates, the worker's first
+	Modules string   `json:"modules"`
+	Code    string   `json:"code"`
+	Files   string   `json:"files"` // a folder, or the address of an object store
+	// Measures is the folder for what is measured of engines.
+	Measures string        `json:"measures"`
+	MAC      []byte        `json:"mac"` // the key that compiled code is sealed with
+	Grace    time.Duration `json:"grace"`
+	Speed    float64       `json:"speed"` // of the machine
+	Limits   Limits        `json:"limits"`
 }
 
 // Report is a line from a worker to the daemon: the first that is not nil counts.
@@ -77,12 +80,22 @@ type Report struct {
 }
 
 type Readiness struct {
-	Key    []byte `json:"key"` // public, PKIX
-	Engine string `json:"engine"`
-	Arch   string `json:"arch"`
-	Listen string `json:"listen,omitempty"` // where it takes relayed connections
-	Secret []byte `json:"secret,omitempty"` // with which they begin
+	Key     []byte   `json:"key"`     // public, PKIX
+	Engines []string `json:"engines"` // their names, the preferred one first
+	Arch    string   `json:"arch"`
+	Listen  string   `json:"listen,omitempty"` // where it takes relayed connections
+	Secret  []byte   `json:"secret,omitempty"` // with which they begin
 }
+
+// sensible tells whether it is within what a worker may say.
+func (r *Readiness) sensible() bool {
+	long := func(name string) bool { return len(name) > 64 }
+	return len(r.Key) <= 1<<10 && len(r.Engines) > 0 && len(r.Engines) <= maxEngines && !slices.ContainsFunc(r.Engines, long) &&
+		len(r.Arch) <= 32 && len(r.Listen) <= 64 && len(r.Secret) <= 64
+}
+
+// maxEngines bounds the engines of a worker.
+const maxEngines = 8
 
 type Beginning struct {
 	N      uint64        `json:"n"`
@@ -163,7 +176,7 @@ func (l *Lines) ReadReport() (*Report, error) {
 	if s := r.Stats; s != nil && (s.Open < 0 || s.Links < 0 || s.Clones < 0 || s.Running < 0 || len(s.Refused) > len(Reasons)) {
 		return nil, errors.New("statistics make no sense")
 	}
-	if r := r.Ready; r != nil && (len(r.Key) > 1<<10 || len(r.Engine) > 64 || len(r.Arch) > 32 || len(r.Listen) > 64 || len(r.Secret) > 64) {
+	if r := r.Ready; r != nil && !r.sensible() {
 		return nil, errors.New("first word makes no sense")
 	}
 	return &r, nil

@@ -19,7 +19,7 @@ func at(ms int) time.Time { return epoch.Add(time.Duration(ms) * time.Millisecon
 func TestLines(t *testing.T) {
 	var b bytes.Buffer
 	want := []Report{
-		{Ready: &Readiness{Key: []byte{1}, Engine: "e", Arch: "a"}},
+		{Ready: &Readiness{Key: []byte{1}, Engines: []string{"e", "f"}, Arch: "a"}},
 		{Begin: &Beginning{N: 1, What: "compile", Module: ModuleID{7}, Limit: time.Second}},
 		{End: 1}, {Stats: &Stats{Seen: 3, Refused: map[string]uint64{ReasonToken: 2}}}, {Failed: "no engine"},
 	}
@@ -50,7 +50,7 @@ func TestReportRefused(t *testing.T) {
 	for _, line := range []string{
 		`x`, `[]`, strings.Repeat("x", maxLine+1), `{"begin":{"n":0,"what":"x","limit":1}}`, `{"begin":{"n":1,"what":"x","limit":-1}}`,
 		`{"begin":{"n":1,"what":"x","module":"00","limit":1}}`, `{"stats":{"links":-1}}`, `{"end":-1}`,
-		`{"ready":{"engine":"` + strings.Repeat("e", 100) + `"}}`, `{"begin":{"n":1,"what":"` + strings.Repeat("w", 99) + `","limit":1}}`,
+		`{"ready":{"engines":["` + strings.Repeat("e", 100) + `"]}}`, `{"ready":{"engines":[]}}`, `{"ready":{"engines":["a","a","a","a","a","a","a","a","a"]}}`, `{"begin":{"n":1,"what":"` + strings.Repeat("w", 99) + `","limit":1}}`,
 	} {
 		if r, err := NewLines(strings.NewReader(line + "\n")).ReadReport(); err == nil {
 			t.Errorf("%.40s: got %+v, want an error", line, r)

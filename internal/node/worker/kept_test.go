@@ -269,7 +269,7 @@ func TestCheckOverLink(t *testing.T) {
 	defer k.close(closeTime)
 	key := [32]byte{1}
 	opened := map[[32]byte]mirror.Store{}
-	host := &clone.Host{Engine: nameOnly{}, Log: t.Logf, Files: clone.Files{Open: func(key [32]byte) (mirror.Store, error) {
+	host := &clone.Host{Engines: []engine.Engine{nameOnly{}}, Log: t.Logf, Files: clone.Files{Open: func(key [32]byte) (mirror.Store, error) {
 		s, err := k.open(key)
 		opened[key] = s
 		return s, err

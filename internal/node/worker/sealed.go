@@ -3,44 +3,212 @@ package worker
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
+	"github.com/clonecloud/clonecloud/internal/clone"
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/store"
 )
 
-// sealed is an engine whose compiled code is shared between workers. The engine itself keeps code in a folder of this
-// worker's, and trusts it; code comes there, and goes from there, through a store that seals it.
+// sealed is an engine whose compiled code is shared between workers, through a store that seals it. An engine.Coder maps
+// code as it lies in the store. Another engine keeps code in a folder of this worker's, and trusts it; code comes there,
+// and goes from there.
 type sealed struct {
 	engine.Engine
-	dir  string
-	code *store.Code // nil: nothing is shared
-	turn chan struct{}
-	log  func(format string, args ...any)
+	coder engine.Coder // nil: it is none
+	dir   string
+	code  *store.Code   // nil: nothing is shared
+	turn  chan struct{} // held while a module is compiled
+	log   func(format string, args ...any)
+
+	background sync.WaitGroup // puts, of which one at a time holds putting
+	putting    chan struct{}
+	mu         sync.Mutex
+	closing    context.Context // guarded by mu; ends when no further put is to begin
+	shut       context.CancelFunc
 }
 
 func newSealed(e engine.Engine, dir string, log func(string, ...any)) *sealed {
-	return &sealed{Engine: e, dir: dir, turn: make(chan struct{}, 1), log: log}
+	s := &sealed{Engine: e, dir: dir, turn: make(chan struct{}, 1), putting: make(chan struct{}, 1), log: log}
+	s.coder, _ = e.(engine.Coder)
+	s.closing, s.shut = context.WithCancel(context.Background())
+	return s
 }
 
-// Compile implements engine.Engine. One module is compiled at a time: what is new in the folder then is its code.
+// Compile implements engine.Engine. One module is compiled at a time; one whose code a Coder finds does not wait for that.
 func (s *sealed) Compile(ctx context.Context, bin []byte) (engine.Module, error) {
-	if s.code == nil {
+	switch {
+	case s.code == nil:
 		return s.Engine.Compile(ctx, bin)
+	case s.coder != nil:
+		return s.compileMapped(ctx, bin)
 	}
+	if err := clone.Long(ctx, s.wait); err != nil {
+		return nil, err
+	}
+	defer s.done()
+	return s.compileFiles(ctx, bin)
+}
+
+// wait waits for the turn to compile, which ends with done.
+func (s *sealed) wait(ctx context.Context) error {
 	select {
 	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
+		return nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
-	// Code is another's after another engine's compilation of the same module.
+}
+
+func (s *sealed) done() { <-s.turn }
+
+// id names the code of a module: that of another engine is another one.
+func (s *sealed) id(bin []byte) [32]byte {
 	h := sha256.New()
 	h.Write([]byte(s.Name() + "\x00"))
 	h.Write(bin)
-	id := [32]byte(h.Sum(nil))
+	return [32]byte(h.Sum(nil))
+}
+
+// compileMapped loads the code from the store, or compiles it and puts it there.
+func (s *sealed) compileMapped(ctx context.Context, bin []byte) (engine.Module, error) {
+	id := s.id(bin)
+	if m := s.load(ctx, id, bin); m != nil {
+		return m, nil
+	}
+	if err := clone.Long(ctx, s.wait); err != nil {
+		return nil, err
+	}
+	defer s.done()
+	if m := s.load(ctx, id, bin); m != nil { // who had the turn before, here or in another worker, may have made it
+		return m, nil
+	}
+	m, err := s.coder.Compile(ctx, bin)
+	if err != nil {
+		return nil, err
+	}
+	return s.keep(id, m), nil
+}
+
+// load returns a module of verified code, or nil.
+func (s *sealed) load(ctx context.Context, id [32]byte, bin []byte) engine.Module {
+	c, err := s.code.Open(id, s.coder.CodeID())
+	if errors.Is(err, fs.ErrNotExist) || ctx.Err() != nil {
+		return nil
+	}
+	if err != nil {
+		s.log("read compiled code: %v", err) // then it is compiled
+		return nil
+	}
+	m, err := s.coder.Load(ctx, bin, c.Path())
+	if e := c.Close(); e != nil {
+		s.log("%v", e)
+	}
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log("compiled code of %x is of no use, and compiled anew: %v", id[:4], err)
+			s.code.Remove(id, s.coder.CodeID())
+		}
+		return nil
+	}
+	return m
+}
+
+// keep puts the code of a module into the store in the background, one module at a time, and returns what has to be
+// closed in its place.
+func (s *sealed) keep(id [32]byte, m engine.Module) engine.Module {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing.Err() != nil {
+		return m
+	}
+	h := &held{Module: m, users: 2}
+	s.background.Go(func() {
+		defer func() {
+			if err := h.leave(context.Background()); err != nil {
+				s.log("release code of %x: %v", id[:4], err)
+			}
+		}()
+		select {
+		case s.putting <- struct{}{}:
+			defer func() { <-s.putting }()
+		case <-s.closing.Done():
+		}
+		if s.closing.Err() != nil {
+			return
+		}
+		code, err := s.coder.Encode(m)
+		if err == nil {
+			err = s.code.Put(id, s.coder.CodeID(), code)
+		}
+		if err != nil {
+			s.log("keep compiled code of %x: %v", id[:4], err)
+		}
+	})
+	return h
+}
+
+// Close implements engine.Engine. Of what is still to be put in the store, what has begun is finished, unless ctx ends
+// before.
+func (s *sealed) Close(ctx context.Context) error {
+	if err := s.finish(ctx); err != nil {
+		return err // modules are in use
+	}
+	return s.Engine.Close(ctx)
+}
+
+// finish ends what goes on in the background. Code that was not put is compiled again one day.
+func (s *sealed) finish(ctx context.Context) error {
+	s.mu.Lock()
+	s.shut()
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		s.background.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("keep compiled code: %w", ctx.Err())
+	}
+}
+
+// held is a module that is still being encoded: it is released by the last of its users.
+type held struct {
+	engine.Module
+	close sync.Once
+	mu    sync.Mutex
+	users int // guarded by mu
+}
+
+// Close implements engine.Module.
+func (h *held) Close(ctx context.Context) (err error) {
+	h.close.Do(func() { err = h.leave(ctx) })
+	return err
+}
+
+func (h *held) leave(ctx context.Context) error {
+	h.mu.Lock()
+	h.users--
+	last := h.users == 0
+	h.mu.Unlock()
+	if !last {
+		return nil
+	}
+	return h.Module.Close(ctx)
+}
+
+// compileFiles compiles with files of code in the private folder, where the engine finds those that are there before,
+// and leaves new ones. Preconditions: the turn is held, so that what is new in the folder is this module's code.
+func (s *sealed) compileFiles(ctx context.Context, bin []byte) (engine.Module, error) {
+	id := s.id(bin)
 	if _, err := s.code.Fetch(id, s.dir); err != nil {
 		s.log("fetch compiled code: %v", err) // then it is compiled
 	}

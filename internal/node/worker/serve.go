@@ -46,7 +46,7 @@ func (w *worker) begin(a *control.Assignment) error {
 	if err != nil {
 		return err
 	}
-	if w.eng.code, err = store.OpenCode(a.Code, [32]byte(a.MAC), a.Limits.Code); err != nil {
+	if err := w.openCode(a.Code, [32]byte(a.MAC), a.Limits.Code); err != nil {
 		return err
 	}
 	clear(a.MAC)
@@ -58,7 +58,7 @@ func (w *worker) begin(a *control.Assignment) error {
 	w.chain.Store(&a.Chain)
 	w.greet = control.NewConnections(maxGreeting, func() { w.refuse(nil, control.ReasonCrowd, control.ErrCrowd) })
 	w.host = &clone.Host{
-		Engine: w.eng, Store: modules, Log: w.log, Watch: w.watch, Stuck: w.stuck, Deny: w.denied, Speed: a.Speed,
+		Engines: w.hostEngines(), Measures: measures{a.Measures}, Store: modules, Log: w.log, Watch: w.watch, Stuck: w.stuck, Deny: w.denied, Speed: a.Speed,
 		Peer: peer.Config{Grace: a.Grace, Dead: deadTime},
 		Limits: clone.Limits{
 			Memory: a.Limits.Memory, Exec: a.Limits.Exec, Wall: a.Limits.Wall, Compile: a.Limits.Compile,

@@ -12,7 +12,6 @@ import (
 	"net"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -20,19 +19,18 @@ import (
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/clone"
-	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/node/control"
 	"github.com/clonecloud/clonecloud/internal/trust"
 )
 
 // worker is what runs in a worker's process.
 type worker struct {
-	newEngine func(kind, cacheDir string) (engine.Engine, error)
-	key       *ecdsa.PrivateKey
-	setup     control.Setup
-	eng       *sealed
-	conns     *net.UnixConn // what the daemon passes; nil: relayed
-	relayed   *relayed
+	engines Engines
+	key     *ecdsa.PrivateKey
+	setup   control.Setup
+	engs    []*sealed     // the preferred one first
+	conns   *net.UnixConn // what the daemon passes; nil: relayed
+	relayed *relayed
 
 	host    *clone.Host
 	files   *kept // nil before the assignment
@@ -50,19 +48,16 @@ type worker struct {
 	reports   io.Writer         // guarded by out
 	announcer control.Announcer // guarded by out, so that what it decides is written in that order
 
-	compiling sync.Mutex // held while a module is compiled; the time of those that wait is not theirs
-
 	mu   sync.Mutex
 	deny control.DenyList // guarded by mu
 }
 
-// Main is the main function of a worker's process, started by a node: it returns the exit code. newEngine makes
-// the engine of a kind, with a folder for compiled code of its own.
-func Main(newEngine func(kind, cacheDir string) (engine.Engine, error)) int {
+// Main is the main function of a worker's process, started by a node: it returns the exit code.
+func Main(engines Engines) int {
 	// Signals of the terminal and of a service manager are for the daemon, which decides what becomes of its workers.
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	prepareScheduler()
-	w := &worker{newEngine: newEngine, kick: make(chan struct{}, 1), reports: os.Stdout}
+	w := &worker{engines: engines, kick: make(chan struct{}, 1), reports: os.Stdout}
 	os.Stdout = os.Stderr // what is printed by mistake must not look like a report
 	if err := w.run(os.Stdin); err != nil {
 		_ = w.tell(control.Report{Failed: err.Error()}) // nobody else to tell
@@ -86,6 +81,9 @@ func (w *worker) run(stdin io.Reader) error {
 		return err
 	}
 	defer func() {
+		var engines sync.WaitGroup
+		defer engines.Wait()
+		engines.Go(func() { w.finishEngines(closeTime) })
 		if w.files != nil {
 			w.files.close(closeTime)
 		}
@@ -114,15 +112,10 @@ func (w *worker) run(stdin io.Reader) error {
 
 // prepare does all that can be done before the worker knows whom it serves.
 func (w *worker) prepare() error {
-	cache := filepath.Join(w.setup.Dir, "code")
-	if err := os.Mkdir(cache, 0o700); err != nil {
-		return fmt.Errorf("make folder for code: %w", err)
+	if err := w.makeEngines(); err != nil {
+		return err
 	}
-	eng, err := w.newEngine(w.setup.Engine, cache)
-	if err != nil {
-		return fmt.Errorf("make engine: %w", err)
-	}
-	w.eng = newSealed(eng, cache, w.log)
+	var err error
 	if w.key, err = trust.NewKey(); err != nil {
 		return fmt.Errorf("make key: %w", err)
 	}
@@ -130,7 +123,7 @@ func (w *worker) prepare() error {
 	if err != nil {
 		return fmt.Errorf("encode key: %w", err)
 	}
-	r := &control.Readiness{Key: pub, Engine: eng.Name(), Arch: runtime.GOARCH}
+	r := &control.Readiness{Key: pub, Engines: w.names(), Arch: runtime.GOARCH}
 	if w.setup.Relay {
 		if w.relayed, err = newRelayed(); err != nil {
 			return err
@@ -201,12 +194,8 @@ func (w *worker) write(r control.Report) error {
 // log says something for people; the daemon puts it into its log.
 func (w *worker) log(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
-// watch is told before something runs that may not end, and what it returns after. One module at a time is compiled, and
-// its time counts from here.
+// watch is told before something runs that may not end, and what it returns after.
 func (w *worker) watch(what string, module [32]byte, limit time.Duration) (end func()) {
-	if what == control.Compiling {
-		w.compiling.Lock()
-	}
 	w.out.Lock()
 	defer w.out.Unlock()
 	e, tell := w.announcer.Begin(control.Work{What: what, Module: module, Limit: limit}, time.Now())
@@ -216,9 +205,6 @@ func (w *worker) watch(what string, module [32]byte, limit time.Duration) (end f
 	}
 	w.news()
 	return func() {
-		if what == control.Compiling {
-			defer w.compiling.Unlock()
-		}
 		w.out.Lock()
 		defer w.out.Unlock()
 		if w.announcer.End(e, time.Now()) {

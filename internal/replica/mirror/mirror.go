@@ -43,7 +43,7 @@ type Config struct {
 	Want func(data []byte) error
 	// Waiting is called when the guest begins to wait for the device, and what it returns when it goes on.
 	Waiting func() (end func())
-	// Fault is called when the device has broken a rule; the files have ended then. Optional.
+	// Fault is called when the device has broken a rule, before the guest learns of it; then the files end. Optional.
 	Fault func(err error)
 	// Log is told what a person may want to know.
 	Log func(format string, args ...any)
@@ -182,10 +182,10 @@ func (f *Files) work() {
 			err = f.takeIn(data, m.attempt)
 		}
 		if err != nil {
-			f.end(err)
 			if f.cfg.Fault != nil {
 				f.cfg.Fault(err)
 			}
+			f.end(err)
 		}
 		f.mu.Lock()
 		f.queued -= len(m.data)

@@ -195,7 +195,7 @@ func openLab(t *testing.T, plan link.Plan, dir string) *lab {
 		t.Fatal(err)
 	}
 	l := &lab{t: t, dir: dir, store: newStore(), net: link.NewNetwork(plan, link.NetworkConfig{}), key: [32]byte{1, 2, 3}}
-	l.host = &clone.Host{Engine: e, Files: clone.Files{Open: func(key [32]byte) (mirror.Store, error) {
+	l.host = &clone.Host{Engines: []engine.Engine{e}, Files: clone.Files{Open: func(key [32]byte) (mirror.Store, error) {
 		if key != l.key {
 			return nil, fmt.Errorf("another key")
 		}

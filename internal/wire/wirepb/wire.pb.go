@@ -236,6 +236,8 @@ type Welcome struct {
 	Engine        string                 `protobuf:"bytes,6,opt,name=engine,proto3" json:"engine,omitempty"`
 	Arch          string                 `protobuf:"bytes,7,opt,name=arch,proto3" json:"arch,omitempty"`
 	Speed         float64                `protobuf:"fixed64,8,opt,name=speed,proto3" json:"speed,omitempty"`
+	Preferred     string                 `protobuf:"bytes,9,opt,name=preferred,proto3" json:"preferred,omitempty"`
+	HaveCode      bool                   `protobuf:"varint,10,opt,name=have_code,json=haveCode,proto3" json:"have_code,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -324,6 +326,20 @@ func (x *Welcome) GetSpeed() float64 {
 		return x.Speed
 	}
 	return 0
+}
+
+func (x *Welcome) GetPreferred() string {
+	if x != nil {
+		return x.Preferred
+	}
+	return ""
+}
+
+func (x *Welcome) GetHaveCode() bool {
+	if x != nil {
+		return x.HaveCode
+	}
+	return false
 }
 
 // Image is what Migrate and Reintegrate share: the process state but for the pages.
@@ -871,6 +887,7 @@ type Reintegrate struct {
 	Calls         uint64                 `protobuf:"varint,8,opt,name=calls,proto3" json:"calls,omitempty"`
 	ExecNanos     uint64                 `protobuf:"varint,9,opt,name=exec_nanos,json=execNanos,proto3" json:"exec_nanos,omitempty"`
 	Image         *Image                 `protobuf:"bytes,10,opt,name=image,proto3" json:"image,omitempty"`
+	Engine        string                 `protobuf:"bytes,11,opt,name=engine,proto3" json:"engine,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -973,6 +990,13 @@ func (x *Reintegrate) GetImage() *Image {
 		return x.Image
 	}
 	return nil
+}
+
+func (x *Reintegrate) GetEngine() string {
+	if x != nil {
+		return x.Engine
+	}
+	return ""
 }
 
 type Commit struct {
@@ -1441,7 +1465,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x0ehost_direction\x18\x13 \x01(\fR\rhostDirection\x12\x1d\n" +
 	"\n" +
 	"files_only\x18\x14 \x01(\bR\tfilesOnly\x12\x1b\n" +
-	"\tfiles_key\x18\x15 \x01(\fR\bfilesKey\"\xd0\x01\n" +
+	"\tfiles_key\x18\x15 \x01(\fR\bfilesKey\"\x8b\x02\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
 	"\asession\x18\x02 \x01(\fR\asession\x12\x1f\n" +
@@ -1451,7 +1475,10 @@ const file_wire_proto_rawDesc = "" +
 	"\x05state\x18\x05 \x01(\fR\x05state\x12\x16\n" +
 	"\x06engine\x18\x06 \x01(\tR\x06engine\x12\x12\n" +
 	"\x04arch\x18\a \x01(\tR\x04arch\x12\x14\n" +
-	"\x05speed\x18\b \x01(\x01R\x05speed\"\x9f\x02\n" +
+	"\x05speed\x18\b \x01(\x01R\x05speed\x12\x1c\n" +
+	"\tpreferred\x18\t \x01(\tR\tpreferred\x12\x1b\n" +
+	"\thave_code\x18\n" +
+	" \x01(\bR\bhaveCode\"\x9f\x02\n" +
 	"\x05Image\x12\x12\n" +
 	"\x04base\x18\x01 \x01(\fR\x04base\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\fR\x04next\x12!\n" +
@@ -1497,7 +1524,7 @@ const file_wire_proto_rawDesc = "" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x12\n" +
 	"\x04call\x18\x03 \x01(\x04R\x04call\x12\x18\n" +
 	"\arequest\x18\x04 \x01(\fR\arequest\x12\x1a\n" +
-	"\bresponse\x18\x05 \x01(\fR\bresponse\"\x98\x02\n" +
+	"\bresponse\x18\x05 \x01(\fR\bresponse\"\xb0\x02\n" +
 	"\vReintegrate\x12\x18\n" +
 	"\aoffload\x18\x01 \x01(\x04R\aoffload\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x18\n" +
@@ -1510,7 +1537,8 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"exec_nanos\x18\t \x01(\x04R\texecNanos\x12,\n" +
 	"\x05image\x18\n" +
-	" \x01(\v2\x16.clonecloud.wire.ImageR\x05image\"R\n" +
+	" \x01(\v2\x16.clonecloud.wire.ImageR\x05image\x12\x16\n" +
+	"\x06engine\x18\v \x01(\tR\x06engine\"R\n" +
 	"\x06Commit\x12\x18\n" +
 	"\aoffload\x18\x01 \x01(\x04R\aoffload\x12\x18\n" +
 	"\aattempt\x18\x02 \x01(\rR\aattempt\x12\x14\n" +
