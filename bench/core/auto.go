@@ -27,7 +27,7 @@ func auto(ctx context.Context, o *options) ([]*table, error) {
 		"program", "device", "link", "never ms", "first auto ms", "auto ms", "auto/never", "extra ms", "on the clone %", "offloads", "within")
 	t.note("auto: medians of the second and later runs with the same arguments; extra: the median of the differences of pairs; "+
 		"within: at most 1.05 times never and 50 ms, from the second run on. %d rounds.", o.rounds)
-	n, err := newNode(clonecloud.NodeLimits{}, filepath.Join(o.scratch, "auto"))
+	n, err := newNode(o, clonecloud.NodeLimits{}, filepath.Join(o.scratch, "auto"))
 	if err != nil {
 		return nil, err
 	}

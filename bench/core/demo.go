@@ -12,17 +12,21 @@ import (
 
 	"github.com/clonecloud/clonecloud"
 	"github.com/clonecloud/clonecloud/examples"
+	"github.com/clonecloud/clonecloud/internal/engine/engines"
 )
 
 // demo runs the examples as the command does: on an interpreter alone and with a clone on a compiler; and on a compiler alone
 // and with `auto` and a clone that is no faster.
 func demo(ctx context.Context, o *options) ([]*table, error) {
-	gain := newTable("demo", "an interpreting device alone, and with a clone on the compiler of the same machine (code cached)",
-		"program", "size", "alone s", "with clone s", "speed-up", "low", "high", "on the clone %", "offloads", "bytes up", "bytes down")
+	gain := newTable("demo", "an interpreting device alone, with a clone on the same machine, and all of it on the clone's engine (code cached), node: "+o.node,
+		"program", "size", "alone s", "with clone s", "speed-up", "low", "high", "wholly s", "wholly/with", "on the clone %", "offloads", "bytes up", "bytes down")
 	gain.note("Whole runs: start, analysis, rewriting and making the clone ready are in them.")
 	even := newTable("even", "a compiling device alone, and with auto and a clone that is no faster (code cached)",
 		"program", "size", "never s", "auto s", "auto/never", "low", "high")
-	tables := []*table{gain, even}
+	tables := []*table{gain}
+	if o.node == engines.Compiler {
+		tables = append(tables, even)
+	}
 	cache := filepath.Join(o.scratch, "code")
 	for _, p := range examples.Programs() {
 		if !strings.Contains(p.Name, o.filter) {
@@ -41,6 +45,9 @@ func demo(ctx context.Context, o *options) ([]*table, error) {
 		if err := gainOne(ctx, o, gain, p, cache); err != nil {
 			return tables, fmt.Errorf("%s: %w", p.Name, err)
 		}
+		if o.node != engines.Compiler {
+			continue // a clone is faster
+		}
 		if err := evenOne(ctx, o, even, p, cache); err != nil {
 			return tables, fmt.Errorf("%s: %w", p.Name, err)
 		}
@@ -57,12 +64,17 @@ func gainOne(ctx context.Context, o *options, t *table, p examples.Program, cach
 		return err
 	}
 	b := bootstrap(ratios(bs, as))
+	ws, err := whollyThere(ctx, o, p, size)
+	if err != nil {
+		return err
+	}
+	part := median(ws) / median(bs)
 	var up, down uint64
 	for _, f := range r.Functions {
 		up, down = up+f.Up, down+f.Down
 	}
 	done, _ := r.Offloads()
-	t.add(p.Name, size.String(), median(as), median(bs), b.mid, b.lo, b.hi, 100*r.Share, done, up, down)
+	t.add(p.Name, size.String(), median(as), median(bs), b.mid, b.lo, b.hi, median(ws), part, 100*r.Share, done, up, down)
 	return nil
 }
 
@@ -90,7 +102,7 @@ func pairs(ctx context.Context, o *options, p examples.Program, size examples.Si
 		cfg.Module, cfg.Args, cfg.Stdout, cfg.Seed, cfg.CacheDir = p.Wasm, p.Args, &out, 1, cache
 		cfg.Mounts = []clonecloud.Mount{{Host: dir, Guest: examples.Mount}}
 		begin := time.Now()
-		cloud := clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{CacheDir: cache})
+		cloud := clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{CacheDir: cache, Engine: clonecloud.EngineKind(o.node)})
 		defer cloud.Close()
 		if cfg.Offload != clonecloud.OffloadNever {
 			cfg.Cloud = cloud
@@ -128,4 +140,34 @@ func pairs(ctx context.Context, o *options, p examples.Program, size examples.Si
 		}
 	}
 	return as, bs, r, nil
+}
+
+// whollyThere gives the seconds of whole runs on the clones' engine, without what making the code takes.
+func whollyThere(ctx context.Context, o *options, p examples.Program, size examples.Size) (took []float64, err error) {
+	dir := filepath.Join(o.scratch, p.Name+"-"+size.String())
+	prog, err := clonecloud.Load(ctx, clonecloud.Config{
+		Engine: clonecloud.EngineKind(o.node), Module: p.Wasm, Args: p.Args, Seed: 1, Mounts: []clonecloud.Mount{{Host: dir, Guest: examples.Mount}},
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, prog.Close()) }()
+	for range max(o.rounds/2, 3) {
+		var out bytes.Buffer
+		begin := time.Now()
+		proc, err := prog.Start(ctx, clonecloud.StartConfig{Stdout: &out})
+		if err != nil {
+			return nil, err
+		}
+		err = proc.Main(ctx)
+		var exit *clonecloud.ExitError
+		if errors.As(err, &exit) && exit.Code == p.Exit {
+			err = nil
+		}
+		if err := errors.Join(err, proc.Close(), examples.Check(dir, out.String())); err != nil {
+			return nil, err
+		}
+		took = append(took, time.Since(begin).Seconds())
+	}
+	return took, nil
 }

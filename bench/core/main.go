@@ -22,6 +22,7 @@ import (
 	"text/tabwriter"
 
 	"github.com/clonecloud/clonecloud"
+	"github.com/clonecloud/clonecloud/internal/engine/engines"
 )
 
 // part is one selectable measurement.
@@ -53,6 +54,8 @@ type options struct {
 	links    []string
 	events   bool
 	scratch  string
+	// node is the kind of engine that clones run on (repeat, trip, net, demo).
+	node string
 }
 
 func main() {
@@ -71,6 +74,7 @@ func main() {
 	flag.StringVar(&o.corpus, "corpus", "", "`directory` of built corpus programs to measure too (wrappers, variants)")
 	flag.StringVar(&o.programs, "programs", "", "`directory` of built real programs, with a folder for each language (auto)")
 	flag.StringVar(&o.filter, "only", "", "measure only programs whose name contains `text`")
+	flag.StringVar(&o.node, "node", engines.Compiler, "`engine` of clones: compiler, interpreter or wasmtime (repeat, trip, net, demo)")
 	flag.BoolVar(&o.events, "events", false, "tell on stderr what is decided (auto)")
 	flag.Func("link", "measure only over these kinds of `links`, with commas between (auto)", func(s string) error {
 		o.links = strings.Split(s, ",")

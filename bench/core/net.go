@@ -24,9 +24,9 @@ import (
 )
 
 // newNode starts a node whose workers are processes of this executable.
-func newNode(limits clonecloud.NodeLimits, cache string) (*clonecloud.Node, error) {
+func newNode(o *options, limits clonecloud.NodeLimits, cache string) (*clonecloud.Node, error) {
 	return clonecloud.StartNode(context.Background(), clonecloud.NodeConfig{
-		Listen: "127.0.0.1:0", CacheDir: cache, Limits: limits,
+		Listen: "127.0.0.1:0", CacheDir: cache, Limits: limits, Engine: clonecloud.EngineKind(o.node),
 		Log: func(format string, args ...any) { fmt.Fprintf(os.Stderr, "node: "+format+"\n", args...) },
 	})
 }
@@ -42,7 +42,7 @@ func network(ctx context.Context, o *options) ([]*table, error) {
 		"what", "us", "p10", "p90", "echoes", "low", "high")
 	bulk := newTable("net-bulk", fmt.Sprintf("moving %d MiB of pages over loopback TLS, over a plain TLS stream of the same bytes; wall time", bulkPages*linmem.PageSize>>20),
 		"way", "ms", "MB/s", "stream MB/s", "rate over stream", "low", "high")
-	n, err := newNode(clonecloud.NodeLimits{}, filepath.Join(o.scratch, "net"))
+	n, err := newNode(o, clonecloud.NodeLimits{}, filepath.Join(o.scratch, "net"))
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +56,7 @@ func network(ctx context.Context, o *options) ([]*table, error) {
 		return nil, err
 	}
 	defer y.close()
-	w, err := newWorld(wazero.Compiler, wazero.Compiler)
+	w, err := newWorld(wazero.Compiler, o.node)
 	if err != nil {
 		return nil, err
 	}
@@ -183,7 +183,7 @@ func again(ctx context.Context, o *options) ([]*table, error) {
 }
 
 func againOver(ctx context.Context, o *options, p link.Profile, t *table) error {
-	n, err := newNode(clonecloud.NodeLimits{}, filepath.Join(o.scratch, "again"))
+	n, err := newNode(o, clonecloud.NodeLimits{}, filepath.Join(o.scratch, "again"))
 	if err != nil {
 		return err
 	}
@@ -224,11 +224,11 @@ func againOver(ctx context.Context, o *options, p link.Profile, t *table) error 
 }
 
 // idle measures what an idle conversation costs a worker.
-func idle(ctx context.Context, _ *options) ([]*table, error) {
+func idle(ctx context.Context, o *options) ([]*table, error) {
 	const links = 200
 	t := newTable("idle", "memory of a worker process for an idle link, and for one with a clone that has run",
 		"what", "links", "KiB each")
-	n, err := newNode(clonecloud.NodeLimits{Links: 2 * links, Clones: 2 * links}, "")
+	n, err := newNode(o, clonecloud.NodeLimits{Links: 2 * links, Clones: 2 * links}, "")
 	if err != nil {
 		return nil, err
 	}
@@ -237,7 +237,7 @@ func idle(ctx context.Context, _ *options) ([]*table, error) {
 	if err != nil {
 		return nil, err
 	}
-	w, err := newWorld(wazero.Compiler, wazero.Compiler)
+	w, err := newWorld(wazero.Compiler, o.node)
 	if err != nil {
 		return nil, err
 	}

@@ -50,15 +50,15 @@ func repeat(ctx context.Context, o *options) ([]*table, error) {
 		if !strings.Contains(c.j.name, o.filter) {
 			continue
 		}
-		if err := repeatOne(ctx, t, c.j, c.only); err != nil {
+		if err := repeatOne(ctx, o, t, c.j, c.only); err != nil {
 			return []*table{t}, fmt.Errorf("%s: %w", c.j.name, err)
 		}
 	}
 	return []*table{t}, nil
 }
 
-func repeatOne(ctx context.Context, t *table, j *job, only []string) error {
-	w, err := newWorld(wazero.Compiler, wazero.Compiler)
+func repeatOne(ctx context.Context, o *options, t *table, j *job, only []string) error {
+	w, err := newWorld(wazero.Compiler, o.node)
 	if err != nil {
 		return err
 	}

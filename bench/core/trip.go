@@ -30,7 +30,7 @@ func trips(ctx context.Context, o *options) ([]*table, error) {
 		"way", "ms", "MB/s", "copy MB/s", "SHA-256 MB/s", "over copy", "over SHA-256", "low", "high")
 	bulk.note("copy and SHA-256 are of the same bytes, measured in turn; each trip digests its pages on both sides.")
 	for _, device := range modes {
-		w, err := newWorld(device, wazero.Compiler)
+		w, err := newWorld(device, o.node)
 		if err != nil {
 			return nil, err
 		}

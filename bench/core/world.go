@@ -11,6 +11,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/clone"
 	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/engine"
+	"github.com/clonecloud/clonecloud/internal/engine/engines"
 	"github.com/clonecloud/clonecloud/internal/engine/wazero"
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/runner"
@@ -25,18 +26,19 @@ type world struct {
 	host *clone.Host
 }
 
-func newWorld(device, node wazero.Mode) (*world, error) {
+// newWorld makes one, with an engine of the kind node on the node.
+func newWorld(device wazero.Mode, node string) (*world, error) {
 	here, err := wazero.New(wazero.Options{Mode: device})
 	if err != nil {
 		return nil, err
 	}
-	there, err := wazero.New(wazero.Options{Mode: node})
+	there, err := engines.New(node, "")
 	if err != nil {
 		return nil, errors.Join(err, here.Close(context.Background()))
 	}
 	w := &world{host: &clone.Host{Engines: []engine.Engine{there}}}
 	w.cfg = runner.Config{
-		Engine: here, Wait: time.Minute, CanonicalNaN: device != node, Args: []string{"program"}, Seed: [32]byte{1},
+		Engine: here, Wait: time.Minute, CanonicalNaN: here.Name() != there.Name(), Args: []string{"program"}, Seed: [32]byte{1},
 		Dial: func(context.Context) (link.Link, error) {
 			a, b := link.Pipe(0)
 			go w.host.Accept(context.Background(), b)

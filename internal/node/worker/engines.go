@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -65,17 +64,6 @@ func (w *worker) openCode(dir string, key [32]byte, quota uint64) error {
 		e.code = code
 	}
 	return nil
-}
-
-// finishEngines ends what engines do in the background, within a time.
-func (w *worker) finishEngines(within time.Duration) {
-	ctx, stop := context.WithTimeout(context.Background(), within)
-	defer stop()
-	for _, e := range w.engs {
-		if err := e.finish(ctx); err != nil {
-			w.log("%v", err)
-		}
-	}
 }
 
 // hostEngines are the engines as a clone.Host takes them.

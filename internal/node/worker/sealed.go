@@ -4,11 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 
 	"github.com/clonecloud/clonecloud/internal/clone"
 	"github.com/clonecloud/clonecloud/internal/engine"
@@ -25,18 +23,11 @@ type sealed struct {
 	code  *store.Code   // nil: nothing is shared
 	turn  chan struct{} // held while a module is compiled
 	log   func(format string, args ...any)
-
-	background sync.WaitGroup // puts, of which one at a time holds putting
-	putting    chan struct{}
-	mu         sync.Mutex
-	closing    context.Context // guarded by mu; ends when no further put is to begin
-	shut       context.CancelFunc
 }
 
 func newSealed(e engine.Engine, dir string, log func(string, ...any)) *sealed {
-	s := &sealed{Engine: e, dir: dir, turn: make(chan struct{}, 1), putting: make(chan struct{}, 1), log: log}
+	s := &sealed{Engine: e, dir: dir, turn: make(chan struct{}, 1), log: log}
 	s.coder, _ = e.(engine.Coder)
-	s.closing, s.shut = context.WithCancel(context.Background())
 	return s
 }
 
@@ -92,7 +83,8 @@ func (s *sealed) compileMapped(ctx context.Context, bin []byte) (engine.Module, 
 	if err != nil {
 		return nil, err
 	}
-	return s.keep(id, m), nil
+	s.keep(id, m)
+	return m, nil
 }
 
 // load returns a module of verified code, or nil.
@@ -119,90 +111,16 @@ func (s *sealed) load(ctx context.Context, id [32]byte, bin []byte) engine.Modul
 	return m
 }
 
-// keep puts the code of a module into the store in the background, one module at a time, and returns what has to be
-// closed in its place.
-func (s *sealed) keep(id [32]byte, m engine.Module) engine.Module {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closing.Err() != nil {
-		return m
+// keep puts the code of a module into the store, in a sixtieth of the time that it took to compile: whoever waits for the
+// code may be gone a moment after it has it, and this process with it.
+func (s *sealed) keep(id [32]byte, m engine.Module) {
+	code, err := s.coder.Encode(m)
+	if err == nil {
+		err = s.code.Put(id, s.coder.CodeID(), code)
 	}
-	h := &held{Module: m, users: 2}
-	s.background.Go(func() {
-		defer func() {
-			if err := h.leave(context.Background()); err != nil {
-				s.log("release code of %x: %v", id[:4], err)
-			}
-		}()
-		select {
-		case s.putting <- struct{}{}:
-			defer func() { <-s.putting }()
-		case <-s.closing.Done():
-		}
-		if s.closing.Err() != nil {
-			return
-		}
-		code, err := s.coder.Encode(m)
-		if err == nil {
-			err = s.code.Put(id, s.coder.CodeID(), code)
-		}
-		if err != nil {
-			s.log("keep compiled code of %x: %v", id[:4], err)
-		}
-	})
-	return h
-}
-
-// Close implements engine.Engine. Of what is still to be put in the store, what has begun is finished, unless ctx ends
-// before.
-func (s *sealed) Close(ctx context.Context) error {
-	if err := s.finish(ctx); err != nil {
-		return err // modules are in use
+	if err != nil {
+		s.log("keep compiled code of %x: %v", id[:4], err)
 	}
-	return s.Engine.Close(ctx)
-}
-
-// finish ends what goes on in the background. Code that was not put is compiled again one day.
-func (s *sealed) finish(ctx context.Context) error {
-	s.mu.Lock()
-	s.shut()
-	s.mu.Unlock()
-	done := make(chan struct{})
-	go func() {
-		s.background.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("keep compiled code: %w", ctx.Err())
-	}
-}
-
-// held is a module that is still being encoded: it is released by the last of its users.
-type held struct {
-	engine.Module
-	close sync.Once
-	mu    sync.Mutex
-	users int // guarded by mu
-}
-
-// Close implements engine.Module.
-func (h *held) Close(ctx context.Context) (err error) {
-	h.close.Do(func() { err = h.leave(ctx) })
-	return err
-}
-
-func (h *held) leave(ctx context.Context) error {
-	h.mu.Lock()
-	h.users--
-	last := h.users == 0
-	h.mu.Unlock()
-	if !last {
-		return nil
-	}
-	return h.Module.Close(ctx)
 }
 
 // compileFiles compiles with files of code in the private folder, where the engine finds those that are there before,

@@ -101,10 +101,9 @@ func compile(t *testing.T, s *sealed, bin string) engine.Module {
 	return m
 }
 
-// settled waits for what goes on in the background, and closes.
+// settled closes an engine.
 func settled(t *testing.T, s *sealed) {
 	t.Helper()
-	s.background.Wait()
 	if err := s.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
@@ -234,40 +233,6 @@ func TestSealedCoderTurn(t *testing.T) {
 	close(began)
 	if n := len(files(t, folder)); n != 2 {
 		t.Errorf("%d files", n)
-	}
-}
-
-func TestSealedCoderEnds(t *testing.T) {
-	folder, l := t.TempDir(), &logged{}
-	began, release := make(chan struct{}), make(chan struct{})
-	c := &coder{id: "1", encoding: func() { began <- struct{}{}; <-release }}
-	s := another(t, c, folder, l)
-	first := compile(t, s, "one")
-	<-began
-	if err := first.Close(t.Context()); err != nil {
-		t.Error(err)
-	}
-	second := compile(t, s, "two") // waits for its turn in the background
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
-	if err := s.Close(over); !errors.Is(err, context.Canceled) {
-		t.Errorf("got %v while code is encoded", err)
-	}
-	close(release)
-	if err := s.Close(t.Context()); err != nil {
-		t.Error(err)
-	}
-	if n := len(files(t, folder)); n != 1 {
-		t.Errorf("%d files, want the one that had begun", n)
-	}
-	if c.unencoded.Load() != 0 || !first.(*held).Module.(*coderModule).closed.Load() || second.(*held).Module.(*coderModule).closed.Load() {
-		t.Error("a module was closed too early, or never")
-	}
-	if err := second.Close(t.Context()); err != nil || !second.(*held).Module.(*coderModule).closed.Load() {
-		t.Errorf("%v: a module that was not put is not closed", err)
-	}
-	if _, isHeld := compile(t, s, "three").(*held); isHeld {
-		t.Error("something is put after the end")
 	}
 }
 

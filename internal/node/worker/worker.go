@@ -81,9 +81,6 @@ func (w *worker) run(stdin io.Reader) error {
 		return err
 	}
 	defer func() {
-		var engines sync.WaitGroup
-		defer engines.Wait()
-		engines.Go(func() { w.finishEngines(closeTime) })
 		if w.files != nil {
 			w.files.close(closeTime)
 		}
