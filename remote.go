@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/device"
+	"github.com/clonecloud/clonecloud/internal/engine/engines"
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/gauge"
 	"github.com/clonecloud/clonecloud/internal/learned"
@@ -77,7 +78,7 @@ func (c *remoteCloud) join(rc *runner.Config) error {
 	facts := c.memory.Facts
 	// NaNs have native bits only where device and clone are known to be alike; the node's word in its greeting is held
 	// against that.
-	rc.Alike = facts.Engine == rc.Engine.Name() && facts.Arch == runtime.GOARCH
+	rc.Alike = engines.Alike(facts.Engine, rc.Engine.Name()) && facts.Arch == runtime.GOARCH
 	rc.CanonicalNaN = !rc.Alike
 	rc.Peer = c.peer
 	rc.Dial, rc.FilesKey = c.node.Connect, c.node.FilesKey()

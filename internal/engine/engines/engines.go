@@ -65,3 +65,8 @@ func New(kind, cacheDir string) (engine.Engine, error) {
 	}
 	return wazero.New(opt)
 }
+
+// Alike tells whether two engines of these names, on machines of one architecture, make the same NaNs of the same code.
+// Wasmtime does not: what it compiles to where the processor lacks SSE4.1, as that of a virtual machine may, gives others
+// their signs.
+func Alike(a, b string) bool { return a == b && a != Wasmtime }

@@ -192,6 +192,7 @@ void wasmtime_module_delete(wasmtime_module_t *);
 
 wasmtime_store_t *wasmtime_store_new(wasm_engine_t *, void *, void (*finalizer)(void *));
 wasmtime_context_t *wasmtime_store_context(wasmtime_store_t *);
+void wasmtime_store_limiter(wasmtime_store_t *, int64_t memory_size, int64_t table_elements, int64_t instances, int64_t tables, int64_t memories);
 void wasmtime_store_delete(wasmtime_store_t *);
 
 wasmtime_error_t *wasmtime_instance_new(wasmtime_context_t *, const wasmtime_module_t *, const wasmtime_extern_t *, size_t,

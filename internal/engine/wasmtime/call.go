@@ -48,8 +48,8 @@ func (f *function) Type() (params, results []byte) { return f.params, f.results 
 // Call implements engine.Func.
 func (f *function) Call(ctx context.Context, stack []uint64) error {
 	in := f.in
-	if in.closed {
-		return fmt.Errorf("call %s: %w", f.name, engine.ErrClosed)
+	if err := in.usable(); err != nil {
+		return fmt.Errorf("call %s: %w", f.name, err)
 	}
 	if len(stack) < f.slots {
 		return fmt.Errorf("call %s: stack has %d slots, not %d", f.name, len(stack), f.slots)
@@ -58,7 +58,7 @@ func (f *function) Call(ctx context.Context, stack []uint64) error {
 		stack[i] &= low32
 	}
 	var err error
-	if done := ctx.Done(); done == nil || done == in.group.armed {
+	if done := ctx.Done(); done == nil || done == in.armed {
 		err = f.run(ctx, stack)
 	} else {
 		err = f.runWatched(ctx, done, stack)
@@ -86,7 +86,7 @@ func (f *function) run(ctx context.Context, stack []uint64) error {
 	outer := g.ctx
 	g.ctx = ctx
 	g.depth++
-	how := C.cc_call(g.c, f.c, f.store, (*C.uint64_t)(unsafe.SliceData(stack)), C.size_t(f.slots), g.text)
+	how := C.cc_call(g.c, f.c, f.store, (*C.uint64_t)(unsafe.SliceData(stack)), C.size_t(f.slots), g.run)
 	if how == C.CC_THREAD {
 		how = f.runElsewhere(stack)
 	}
@@ -100,7 +100,7 @@ func (f *function) run(ctx context.Context, stack []uint64) error {
 
 func (f *function) runElsewhere(stack []uint64) (how C.int) {
 	elsewhere(func() {
-		how = C.cc_call(f.in.group.c, f.c, f.store, (*C.uint64_t)(unsafe.SliceData(stack)), C.size_t(f.slots), f.in.group.text)
+		how = C.cc_call(f.in.group.c, f.c, f.store, (*C.uint64_t)(unsafe.SliceData(stack)), C.size_t(f.slots), f.in.group.run)
 	})
 	return how
 }
@@ -111,9 +111,11 @@ func (g *group) outcome(how C.int) error {
 	switch how {
 	case C.CC_OK:
 	case C.CC_TRAP:
-		err = trapOf(int(g.text.code), take(g.text))
+		err = trapOf(int(g.run.text.code), take(&g.run.text))
 	case C.CC_ERROR:
-		err = errorOf(take(g.text))
+		err = errorOf(take(&g.run.text))
+	case C.CC_ELSEWHERE:
+		err = fmt.Errorf("the group runs on another thread: %w", engine.ErrUnsupported)
 	default:
 		err = fmt.Errorf("run failed: no thread with room for a guest's stack: %w", engine.ErrUnsupported)
 	}

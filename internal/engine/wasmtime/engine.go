@@ -32,6 +32,9 @@ const reservation = 4<<30 + uint64(C.CC_GUARD)
 type Options struct {
 	// Fast compiles in less time, to slower code.
 	Fast bool
+	// Heap is how much memory linked instances may take, all together, for their exceptions: the library never takes it
+	// back while they live, and 1 MiB is about 20,000 of them. Then a run ends with engine.ErrMemory. 0: 1 GiB.
+	Heap uint64
 }
 
 // New makes an engine.
@@ -40,8 +43,12 @@ func New(opt Options) (engine.Engine, error) {
 	if opt.Fast {
 		level, name = 0, "none"
 	}
+	heap := opt.Heap
+	if heap == 0 {
+		heap = 1 << 30
+	}
 	e := &wasmtimeEngine{
-		c:    C.cc_engine_new(level, C.CC_WASM_STACK, 4<<30, C.CC_GUARD),
+		c:    C.cc_engine_new(level, C.CC_WASM_STACK, 4<<30, C.CC_GUARD, C.size_t(heap)),
 		code: fmt.Sprintf("wasmtime-%s-%s-%s", Version, runtime.GOARCH, name),
 	}
 	if e.c == nil {
@@ -171,6 +178,10 @@ type module struct {
 	heap    bool   // the engine may want memory for itself, which would look like the module's
 }
 
+// maxTable is how many elements a table may have, as in browsers. The library ends the process when the system refuses it
+// memory for one.
+const maxTable = 10_000_000
+
 const (
 	noMemory = ^uint64(0)
 	noMax    = ^uint64(0)
@@ -186,6 +197,11 @@ func newModule(e *wasmtimeEngine, c *C.wasmtime_module_t, bin []byte) (*module, 
 	for _, l := range d.MemoryTypes() {
 		if l.Shared {
 			return nil, fmt.Errorf("shared memory: %w", engine.ErrUnsupported)
+		}
+	}
+	for i := range d.Tables {
+		if d.Tables[i].Limits.Min > maxTable {
+			return nil, fmt.Errorf("table of %d elements: %w", d.Tables[i].Limits.Min, engine.ErrUnsupported)
 		}
 	}
 	if len(d.Memories) > 0 {

@@ -44,9 +44,15 @@ func (e *engineError) names(module, name string) bool {
 // thrown is how wasmtime reports an exception that nothing caught.
 const thrown = "thrown Wasm exception"
 
+// spent is how it reports that it has no room for an exception.
+const spent = "GC heap out of memory"
+
 func errorOf(text string) error {
 	if strings.Contains(text, thrown) {
 		return &engine.Exception{Detail: oneLine(text)}
+	}
+	if strings.Contains(text, spent) {
+		return fmt.Errorf("%w: %s", engine.ErrMemory, oneLine(text))
 	}
 	return &engineError{oneLine(text)}
 }

@@ -28,21 +28,24 @@ __attribute__((constructor)) static void prepare(void) {
 	pthread_attr_destroy(&attr);
 }
 
-// roomy tells whether this thread has such a stack.
+// roomy tells whether this thread has room for a guest: another group may have used much of its stack.
 static bool roomy(void) {
-	static _Thread_local int known; // 1: yes, 2: no
+	static _Thread_local int known; // 1: its stack is large, 2: it is not
+	static _Thread_local uintptr_t lowest;
 	if (known == 0) {
 		pthread_attr_t attr;
-		void *lowest;
+		void *from;
 		size_t size = 0;
 		known = 2;
 		if (syscall(SYS_gettid) != getpid() && pthread_getattr_np(pthread_self(), &attr) == 0) {
-			if (pthread_attr_getstack(&attr, &lowest, &size) == 0 && size >= CC_THREAD_STACK)
+			if (pthread_attr_getstack(&attr, &from, &size) == 0 && size >= CC_THREAD_STACK) {
 				known = 1;
+				lowest = (uintptr_t)from;
+			}
 			pthread_attr_destroy(&attr);
 		}
 	}
-	return known == 1;
+	return known == 1 && (uintptr_t)__builtin_frame_address(0) - lowest >= CC_WASM_STACK + CC_HOST_STACK;
 }
 
 // Endings.
@@ -62,7 +65,22 @@ static void take(cc_text *out, wasm_byte_vec_t *v) {
 static _Thread_local int depth;
 static _Thread_local wasm_trap_t *inner;
 
-static void leave(void) {
+// enter begins a call. The engine sets a group's limit of stack at the first of its calls that are active, and for its
+// thread: the others must be on that one, and need not look.
+static int enter(cc_run *run, bool *first) {
+	*first = run->thread == NULL;
+	if (!*first && run->thread != &depth)
+		return CC_ELSEWHERE;
+	if (*first && !roomy())
+		return CC_THREAD;
+	run->thread = &depth;
+	depth++;
+	return CC_OK;
+}
+
+static void leave(cc_run *run, bool first) {
+	if (first)
+		run->thread = NULL;
 	if (--depth == 0 && inner != NULL) {
 		wasm_trap_delete(inner);
 		inner = NULL;
@@ -125,6 +143,8 @@ static wasmtime_error_t *linear_grow(void *env, size_t size) {
 	if (l->group != 0) {
 		if (!ccGrowMemory(l->group, l->index, size))
 			return wasmtime_error_new("memory may not grow further here");
+	} else if (size > l->most) {
+		return wasmtime_error_new("memory is at its limit");
 	} else if (mprotect(l->base + l->size, size - l->size, PROT_READ | PROT_WRITE) != 0) {
 		return wasmtime_error_new("no memory");
 	}
@@ -166,6 +186,7 @@ static wasmtime_error_t *new_memory(void *env, const wasm_memorytype_t *ty, size
 	}
 	l->capacity = reserved > minimum ? reserved : minimum;
 	l->size = minimum;
+	l->most = *(size_t *)env;
 	out->finalizer = own_free;
 	l->base = mmap(NULL, l->capacity + CC_GUARD, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (l->base == MAP_FAILED) {
@@ -188,9 +209,13 @@ bool cc_memory_grow(wasmtime_context_t *ctx, const wasmtime_memory_t *memory, ui
 
 // The engine, code.
 
-wasm_engine_t *cc_engine_new(int opt_level, size_t stack, uint64_t reservation, uint64_t guard) {
+wasm_engine_t *cc_engine_new(int opt_level, size_t stack, uint64_t reservation, uint64_t guard, size_t heap) {
+	size_t *most = malloc(sizeof *most);
+	if (most == NULL)
+		abort();
+	*most = heap;
 	wasm_config_t *c = wasm_config_new();
-	wasmtime_memory_creator_t creator = {NULL, new_memory, NULL};
+	wasmtime_memory_creator_t creator = {most, new_memory, free};
 	wasmtime_config_cranelift_opt_level_set(c, opt_level);
 	wasmtime_config_parallel_compilation_set(c, true);
 	wasmtime_config_native_unwind_info_set(c, false);
@@ -288,10 +313,12 @@ void cc_import_new(wasmtime_context_t *ctx, uint64_t group, uint32_t index, cons
 }
 
 int cc_instantiate(wasmtime_context_t *ctx, const wasmtime_module_t *module, const wasmtime_extern_t *imports, size_t nimports,
-	uint64_t group, uint32_t index, bool heap, uint64_t pages, uint64_t max_pages, wasmtime_instance_t *out, cc_text *text) {
+	uint64_t group, uint32_t index, bool heap, uint64_t pages, uint64_t max_pages, wasmtime_instance_t *out, cc_run *run) {
 	wasm_trap_t *trap = NULL;
-	if (!roomy())
-		return CC_THREAD;
+	bool first;
+	int how = enter(run, &first);
+	if (how != CC_OK)
+		return how;
 	if (heap) {
 		// The engine's heap of exceptions comes from the same creator: it is asked for here, and not among memories.
 		wasmtime_externref_t ref;
@@ -303,27 +330,27 @@ int cc_instantiate(wasmtime_context_t *ctx, const wasmtime_module_t *module, con
 	making.pages = pages;
 	making.max_pages = max_pages;
 	making.wanted = pages != UINT64_MAX;
-	depth++;
 	wasmtime_error_t *error = wasmtime_instance_new(ctx, module, imports, nimports, out, &trap);
 	making.wanted = false;
-	int how = ended(error, trap, text);
-	leave();
+	how = ended(error, trap, &run->text);
+	leave(run, first);
 	return how;
 }
 
-int cc_call(wasmtime_context_t *ctx, void *func, uint64_t store_id, uint64_t *stack, size_t slots, cc_text *text) {
+int cc_call(wasmtime_context_t *ctx, void *func, uint64_t store_id, uint64_t *stack, size_t slots, cc_run *run) {
 	wasmtime_func_t f = {store_id, func};
 	wasmtime_val_raw_t values[slots > 0 ? slots : 1];
 	wasm_trap_t *trap = NULL;
 	size_t i;
-	if (!roomy())
-		return CC_THREAD;
+	bool first;
+	int how = enter(run, &first);
+	if (how != CC_OK)
+		return how;
 	for (i = 0; i < slots; i++)
 		values[i].i64 = (int64_t)stack[i];
-	depth++;
 	wasmtime_error_t *error = wasmtime_func_call_unchecked(ctx, &f, values, slots, &trap);
-	int how = ended(error, trap, text);
-	leave();
+	how = ended(error, trap, &run->text);
+	leave(run, first);
 	if (how == CC_OK)
 		for (i = 0; i < slots; i++)
 			stack[i] = (uint64_t)values[i].i64;

@@ -8,6 +8,7 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -64,12 +65,6 @@ func (r *registry) remove(id uint64) {
 //export ccHostCall
 func ccHostCall(id C.uint64_t, index C.uint32_t, stack *C.uint64_t, slots C.uint32_t) (ok C.bool) {
 	g := groups.get(uint64(id))
-	defer func() {
-		if r := recover(); r != nil {
-			g.failure = fmt.Errorf("host function failed: %v", r)
-			ok = false
-		}
-	}()
 	if g.failure != nil {
 		return false // the guest should have ended already
 	}
@@ -77,22 +72,43 @@ func ccHostCall(id C.uint64_t, index C.uint32_t, stack *C.uint64_t, slots C.uint
 		g.failure = g.stopped(g.ctx)
 		return false
 	}
+	returned := false
+	defer g.guard("host function", &returned)
 	h := &g.hosts[index]
-	values := unsafe.Slice((*uint64)(unsafe.Pointer(stack)), int(slots))
-	if err := h.call(g.ctx, h.in, values); err != nil {
+	err := h.call(g.ctx, h.in, unsafe.Slice((*uint64)(unsafe.Pointer(stack)), int(slots)))
+	returned = true
+	if err != nil {
 		g.failure = err
 		return false
 	}
 	return true
 }
 
+// guard is deferred around code that is not ours. The zero result of the function that a panic ends is a refusal. A
+// goroutine that ends leaves C code in the middle of a call: nothing may run in this group any more, and nothing on this
+// thread, which ends with a goroutine that is locked to it.
+func (g *group) guard(what string, returned *bool) {
+	if *returned {
+		return
+	}
+	if r := recover(); r != nil {
+		g.failure = fmt.Errorf("%s failed: %v", what, r)
+		return
+	}
+	g.lost = true
+	runtime.LockOSThread()
+}
+
 // ccNewMemory makes the memory of an instance.
 //
 //export ccNewMemory
-func ccNewMemory(id C.uint64_t, index C.uint32_t, minimum, maximum C.size_t, out *C.cc_linear) C.bool {
+func ccNewMemory(id C.uint64_t, index C.uint32_t, minimum, maximum C.size_t, out *C.cc_linear) (ok C.bool) {
 	g := groups.get(uint64(id))
+	returned := false
+	defer g.guard("making memory", &returned)
 	in := g.insts[index]
 	mem, err := in.newMemory(uint64(minimum), min(uint64(maximum), linmem.MaxSize))
+	returned = true
 	if err != nil {
 		g.failure = fmt.Errorf("make memory: %w", err)
 		return false

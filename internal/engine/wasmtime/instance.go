@@ -26,14 +26,19 @@ type group struct {
 	id    uint64
 	store *C.wasmtime_store_t
 	c     *C.wasmtime_context_t
-	text  *C.cc_text       // of the call that ended last
+	run   *C.cc_run
 	live  int              // guarded by the engine's mu
 	insts []*instance      // by index
 	hosts []hostFunc       // by index
 	mems  []*linmem.Memory // to be closed with the group
 
+	// life is held by those who use globals, on whatever goroutine, and by who releases the store.
+	life sync.RWMutex
+	gone bool // guarded by life
+
 	ctx   context.Context // of the innermost call
 	depth int             // of calls
+	lost  bool            // a goroutine ended in one of them
 	// failure ends the innermost call, whatever the guest makes of it.
 	failure error
 	growing bool // by the host, which may be refused
@@ -41,8 +46,7 @@ type group struct {
 	// stops counts the active calls whose context is cancelled.
 	stops     atomic.Int32
 	stopMu    sync.Mutex
-	stopCause error           // guarded by stopMu
-	armed     <-chan struct{} // Done of the innermost context that is watched
+	stopCause error // guarded by stopMu
 }
 
 type hostFunc struct {
@@ -64,7 +68,9 @@ type instance struct {
 	make    func(minSize, maxSize, reserve uint64) (*linmem.Memory, error)
 	fns     map[string]*function
 	globals map[string]*global
-	stop    *global // nil: none
+	stop    *global         // nil: none; guarded by the group's stopMu once the instance runs
+	stops   int             // those of the group's that are calls of this instance; guarded by the group's stopMu
+	armed   <-chan struct{} // Done of the innermost context that is watched for this instance
 }
 
 // Instantiate implements engine.Module.
@@ -94,7 +100,7 @@ func (m *module) instantiate(ctx context.Context, cfg engine.Config) (_ *instanc
 	defer func() {
 		if err != nil {
 			// A linked table may hold functions of this instance even so: it lives on with the others.
-			err = errors.Join(err, in.Close(ctx))
+			err = errors.Join(err, in.leave())
 		}
 	}()
 	imports, err := in.externs(cfg, links)
@@ -150,8 +156,8 @@ func (in *instance) resolve(cfg engine.Config) (map[string]*instance, error) {
 			return nil, fail("no such module")
 		case !ok || linked.module.eng != in.module.eng:
 			return nil, fail("linked instance is of another engine")
-		case linked.closed:
-			return nil, fail("linked %v", engine.ErrClosed)
+		case linked.usable() != nil:
+			return nil, fail("linked %v", linked.usable())
 		}
 		if x, ok := linked.module.exports[im.Name]; !ok || x.Kind != im.Kind {
 			return nil, fail("not exported by the linked instance")
@@ -185,7 +191,7 @@ func (e *wasmtimeEngine) join(in *instance, links map[string]*instance, beside e
 	var g *group
 	if beside != nil {
 		other, ok := beside.(*instance)
-		if !ok || other.module.eng != e || other.closed {
+		if !ok || other.module.eng != e || other.usable() != nil {
 			return errors.New("the instance beside is closed or of another engine")
 		}
 		g = other.group
@@ -199,8 +205,9 @@ func (e *wasmtimeEngine) join(in *instance, links map[string]*instance, beside e
 	if g == nil {
 		g = &group{ctx: context.Background()}
 		g.store = C.wasmtime_store_new(e.c, nil, nil)
+		C.wasmtime_store_limiter(g.store, -1, maxTable, -1, -1, -1)
 		g.c = C.wasmtime_store_context(g.store)
-		g.text = (*C.cc_text)(C.calloc(1, C.sizeof_cc_text))
+		g.run = (*C.cc_run)(C.calloc(1, C.sizeof_cc_run))
 		g.id = groups.add(g)
 	}
 	g.live++
@@ -247,13 +254,13 @@ func (in *instance) start(ctx context.Context, imports []C.wasmtime_extern_t) er
 	outer := g.ctx
 	g.ctx = ctx
 	g.depth++
-	run := func() C.int {
+	begin := func() C.int {
 		return C.cc_instantiate(g.c, m.c, unsafe.SliceData(imports), C.size_t(len(imports)), C.uint64_t(g.id), C.uint32_t(in.index),
-			C.bool(m.heap), C.uint64_t(m.pages), C.uint64_t(m.max), &in.c, g.text)
+			C.bool(m.heap), C.uint64_t(m.pages), C.uint64_t(m.max), &in.c, g.run)
 	}
-	how := run()
+	how := begin()
 	if how == C.CC_THREAD {
-		elsewhere(func() { how = run() })
+		elsewhere(func() { how = begin() })
 	}
 	g.depth--
 	g.ctx = outer
@@ -292,20 +299,41 @@ func (in *instance) Close(context.Context) error {
 	if in.closed {
 		return nil
 	}
-	g, e := in.group, in.module.eng
-	if g.depth > 0 {
+	if g := in.group; g.lost {
+		return errors.New("close instance: a goroutine has ended in it")
+	} else if g.depth > 0 {
 		return errors.New("close instance: it is running")
 	}
+	return in.leave()
+}
+
+// usable tells whether code may run here.
+func (in *instance) usable() error {
+	if in.group.lost {
+		return fmt.Errorf("a goroutine has ended in it: %w", engine.ErrClosed)
+	}
+	if in.closed {
+		return engine.ErrClosed
+	}
+	return nil
+}
+
+// leave takes the instance, which does not run, out of its group. The last one releases what the group owns.
+func (in *instance) leave() error {
+	g, e := in.group, in.module.eng
 	in.closed = true
 	e.mu.Lock()
 	g.live--
 	last := g.live == 0
 	e.mu.Unlock()
-	if !last {
+	if !last || g.lost {
 		return nil
 	}
+	g.life.Lock()
+	g.gone = true
 	C.wasmtime_store_delete(g.store)
-	C.free(unsafe.Pointer(g.text))
+	g.life.Unlock()
+	C.free(unsafe.Pointer(g.run))
 	groups.remove(g.id)
 	var errs []error
 	for _, m := range g.mems {
@@ -322,7 +350,7 @@ func (in *instance) Memory() *linmem.Memory { return in.mem }
 
 // Grow implements engine.Instance.
 func (in *instance) Grow(delta uint32) (uint32, bool) {
-	if in.closed || !in.ready || !in.grows {
+	if in.usable() != nil || !in.ready || !in.grows {
 		return 0, false
 	}
 	in.group.growing = true
@@ -380,13 +408,25 @@ type global struct {
 	mutable bool
 }
 
-// Get implements engine.Global.
-func (g *global) Get() uint64 { return uint64(C.cc_global_get(g.group.c, &g.c)) }
+// Get implements engine.Global. A closed instance's is 0.
+func (g *global) Get() uint64 {
+	g.group.life.RLock()
+	defer g.group.life.RUnlock()
+	if g.group.gone {
+		return 0
+	}
+	return uint64(C.cc_global_get(g.group.c, &g.c))
+}
 
-// Set implements engine.Global.
+// Set implements engine.Global. It does nothing once the instance is closed: who nudges a guest may come late.
 func (g *global) Set(v uint64) {
 	if !g.mutable {
 		panic("BUG: set of an immutable global")
+	}
+	g.group.life.RLock()
+	defer g.group.life.RUnlock()
+	if g.group.gone {
+		return
 	}
 	C.cc_global_set(g.group.c, &g.c, C.uint8_t(g.kind), C.uint64_t(v))
 }

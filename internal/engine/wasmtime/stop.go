@@ -11,11 +11,10 @@ import (
 func (in *instance) watch(ctx context.Context, done <-chan struct{}) func() {
 	w := &watching{in: in, ctx: ctx}
 	cancel := context.AfterFunc(ctx, w.fire)
-	g := in.group
-	outer := g.armed
-	g.armed = done
+	outer := in.armed
+	in.armed = done
 	return func() {
-		g.armed = outer
+		in.armed = outer
 		if !cancel() {
 			w.end()
 		}
@@ -40,6 +39,7 @@ func (w *watching) fire() {
 	w.fired = true
 	g.stopCause = ended(w.ctx)
 	g.stops.Add(1)
+	w.in.stops++
 	if w.in.stop != nil {
 		w.in.stop.Set(1)
 	}
@@ -51,7 +51,11 @@ func (w *watching) end() {
 	g.stopMu.Lock()
 	defer g.stopMu.Unlock()
 	w.ended = true
-	if w.fired && g.stops.Add(-1) == 0 && w.in.stop != nil {
+	if !w.fired {
+		return
+	}
+	g.stops.Add(-1)
+	if w.in.stops--; w.in.stops == 0 && w.in.stop != nil {
 		w.in.stop.Set(0)
 	}
 }
