@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/clonecloud/clonecloud/internal/device"
-	"github.com/clonecloud/clonecloud/internal/engine/engines"
 	"github.com/clonecloud/clonecloud/internal/engine"
+	"github.com/clonecloud/clonecloud/internal/engine/engines"
 	"github.com/clonecloud/clonecloud/internal/gauge"
 	"github.com/clonecloud/clonecloud/internal/learned"
 	"github.com/clonecloud/clonecloud/internal/node"
