@@ -18,12 +18,14 @@ import (
 // demo runs the examples as the command does: on an interpreter alone and with a clone on a compiler; and on a compiler alone
 // and with `auto` and a clone that is no faster.
 func demo(ctx context.Context, o *options) ([]*table, error) {
-	gain := newTable("demo", "an interpreting device alone, with a clone on the same machine, and all of it on the clone's engine (code cached), node: "+o.node,
-		"program", "size", "alone s", "with clone s", "speed-up", "low", "high", "wholly s", "wholly/with", "on the clone %", "offloads", "bytes up", "bytes down")
+	gain := newTable("demo", "an interpreting device alone, and with a clone on the same machine (code cached), node: "+o.node,
+		"program", "size", "alone s", "with clone s", "speed-up", "low", "high", "on the clone %", "offloads", "bytes up", "bytes down")
 	gain.note("Whole runs: start, analysis, rewriting and making the clone ready are in them.")
 	even := newTable("even", "a compiling device alone, and with auto and a clone that is no faster (code cached)",
 		"program", "size", "never s", "auto s", "auto/never", "low", "high")
-	tables := []*table{gain}
+	whole := newTable("wholly", "an interpreting device with a clone, over all of it on the clone's engine (code there already), node: "+o.node,
+		"program", "size", "wholly s", "with clone s", "wholly/with", "low", "high")
+	tables := []*table{gain, whole}
 	if o.node == engines.Compiler {
 		tables = append(tables, even)
 	}
@@ -45,6 +47,9 @@ func demo(ctx context.Context, o *options) ([]*table, error) {
 		if err := gainOne(ctx, o, gain, p, cache); err != nil {
 			return tables, fmt.Errorf("%s: %w", p.Name, err)
 		}
+		if err := wholeOne(ctx, o, whole, p, cache); err != nil {
+			return tables, fmt.Errorf("%s: %w", p.Name, err)
+		}
 		if o.node != engines.Compiler {
 			continue // a clone is faster
 		}
@@ -64,17 +69,12 @@ func gainOne(ctx context.Context, o *options, t *table, p examples.Program, cach
 		return err
 	}
 	b := bootstrap(ratios(bs, as))
-	ws, err := whollyThere(ctx, o, p, size)
-	if err != nil {
-		return err
-	}
-	part := median(ws) / median(bs)
 	var up, down uint64
 	for _, f := range r.Functions {
 		up, down = up+f.Up, down+f.Down
 	}
 	done, _ := r.Offloads()
-	t.add(p.Name, size.String(), median(as), median(bs), b.mid, b.lo, b.hi, median(ws), part, 100*r.Share, done, up, down)
+	t.add(p.Name, size.String(), median(as), median(bs), b.mid, b.lo, b.hi, 100*r.Share, done, up, down)
 	return nil
 }
 
@@ -97,12 +97,16 @@ func pairs(ctx context.Context, o *options, p examples.Program, size examples.Si
 	if err := p.Generate(dir, size, 1); err != nil {
 		return nil, nil, nil, err
 	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	run := func(cfg clonecloud.Config) (float64, string, *clonecloud.Report, error) {
 		var out bytes.Buffer
 		cfg.Module, cfg.Args, cfg.Stdout, cfg.Seed, cfg.CacheDir = p.Wasm, p.Args, &out, 1, cache
 		cfg.Mounts = []clonecloud.Mount{{Host: dir, Guest: examples.Mount}}
 		begin := time.Now()
-		cloud := clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{CacheDir: cache, Engine: clonecloud.EngineKind(o.node)})
+		cloud := clonecloud.NewLocalCloud(clonecloud.LocalCloudConfig{CacheDir: cache, Engine: clonecloud.EngineKind(o.node), Worker: []string{self, "worker"}})
 		defer cloud.Close()
 		if cfg.Offload != clonecloud.OffloadNever {
 			cfg.Cloud = cloud
@@ -140,6 +144,23 @@ func pairs(ctx context.Context, o *options, p examples.Program, size examples.Si
 		}
 	}
 	return as, bs, r, nil
+}
+
+// wholeOne compares large runs.
+func wholeOne(ctx context.Context, o *options, t *table, p examples.Program, cache string) error {
+	size := examples.Large
+	with := clonecloud.Config{Engine: clonecloud.EngineInterpreter, CloneWait: 10 * time.Second}
+	_, bs, _, err := pairs(ctx, o, p, size, cache, max(o.rounds/2, 3), with, with)
+	if err != nil {
+		return err
+	}
+	ws, err := whollyThere(ctx, o, p, size)
+	if err != nil {
+		return err
+	}
+	b := bootstrap(ratios(bs, ws))
+	t.add(p.Name, size.String(), median(ws), median(bs), b.mid, b.lo, b.hi)
+	return nil
 }
 
 // whollyThere gives the seconds of whole runs on the clones' engine, without what making the code takes.
