@@ -1,6 +1,6 @@
 # For people; .ci/run is the whole of it.
 
-.PHONY: all build check test race lint cross dist newcomer demo fuzz generate clean
+.PHONY: all build node check test race lint cross wasmtime dist newcomer demo fuzz generate clean
 
 FUZZTIME ?= 30s
 
@@ -8,6 +8,10 @@ all: build
 
 build:
 	go build -o clonecloud ./cmd/clonecloud
+
+# A node's: with wasmtime, which takes a C compiler, on Linux.
+node:
+	CGO_ENABLED=1 go build -tags wasmtime -o clonecloud ./cmd/clonecloud
 
 # What to run before a commit.
 check:
@@ -24,6 +28,9 @@ lint:
 
 cross:
 	.ci/run cross
+
+wasmtime:
+	.ci/run wasmtime
 
 # Archives, packages, bills of materials and checksums, in dist/. VERSION takes the place of git's tag.
 dist:

@@ -2,7 +2,9 @@
 # Builds by hand the rootfs that the last stage of packaging/Dockerfile describes, starts its node as an image's
 # ENTRYPOINT and USER say, and runs a program against it. It takes root; packaging/check calls it.
 #
-#	packaging/image.sh ARCHIVE DIR    the archive of this machine's platform; the rootfs goes into DIR
+#	packaging/image.sh ARCHIVE DIR    an archive of this machine's platform; the rootfs goes into DIR
+#
+# The archive of the Dockerfile's is the one with wasmtime; of that it is seen that the clone runs on it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . packaging/root.sh
@@ -15,10 +17,13 @@ volume=$(field VOLUME)
 read -ra entry < <(field ENTRYPOINT | tr -d '[],"')
 
 mkdir -p "$dir"
-tar -xzf "$archive" -C "$dir" --strip-components=1 --wildcards '*/clonecloud'
+# What the build stage unpacks.
+read -ra unpack < <(sed -n "s/.*tar -xzf .*--wildcards \('.*'\).*/\1/p" packaging/Dockerfile | tr -d "'")
+[[ ${#unpack[@]} -gt 0 ]] || { echo "image: packaging/Dockerfile unpacks no archive" >&2; exit 1; }
+tar -xzf "$archive" -C "$dir" --strip-components=1 --wildcards "${unpack[@]}"
 install -d -m 0700 -o "${user%:*}" -g "${user#*:}" "$dir$volume"
-chown 0:0 "$dir/clonecloud"
-[[ $(sed -n '/^FROM scratch/,$s/^COPY .* //p' packaging/Dockerfile) == $'/clonecloud\n'"${volume%/*}/" ]] ||
+chown 0:0 "$dir"/*
+[[ $(sed -n '/^FROM scratch/,$s/^COPY .* //p' packaging/Dockerfile) == $'/\n'"${volume%/*}/" ]] ||
 	{ echo "image: the last stage copies something else than this script does" >&2; exit 1; }
 # The runtime mounts these; nothing else is there: no /tmp, no shell, no libraries, no certificates.
 mkdir "$dir/proc" "$dir/dev" "$dir/sys"
@@ -48,6 +53,11 @@ device cloud add image "file://$out/address"
 got=$(device run --cloud image --offload work --report "$out/report" cmd/clonecloud/testdata/guest.wasm work 10)
 [[ $got == 820388082 ]] || { echo "image: a run against it printed $got, want 820388082" >&2; exit 1; }
 grep -q '"offloads": *1' "$out/report" || { echo "image: nothing moved:" >&2; cat "$out/report" "$out/log" >&2; exit 1; }
+if [[ $archive == *_wasmtime.* ]] && ! grep -q wasmtime "$out/report"; then
+	echo "image: the clone does not run on wasmtime:" >&2
+	cat "$out/report" "$out/log" >&2
+	exit 1
+fi
 
 # The node is process 1 of its namespace, as in a container, and SIGTERM drains it.
 kill -TERM "$(child "$(child "$node")")" # of the subshell, then of unshare

@@ -87,7 +87,7 @@ func TestDeviceProcess(t *testing.T) {
 }
 
 // TestArchitectures runs devices of arm64, under qemu, with clones of this process's architecture in worker processes,
-// over TLS, and compares with runs of this process alone.
+// over TLS, and compares with runs of this process alone. The device is pure Go, whatever the clone has.
 func TestArchitectures(t *testing.T) {
 	qemu, err := exec.LookPath("qemu-aarch64-static")
 	if err != nil || runtime.GOARCH == "arm64" || *corpusDir == "" && !*full {
@@ -102,8 +102,8 @@ func TestArchitectures(t *testing.T) {
 		t.Fatalf("build for arm64: %v\n%s", err, out)
 	}
 	l := newLab(t)
-	w := Way{Device: Compiler, Clone: Compiler, Canonical: true, Seed: 1, First: 8, Sample: 0.001}
-	site := &Site{State: t.TempDir(), Engine: Compiler}
+	w := Way{Device: Compiler, Clone: siteEngine(), Canonical: true, Seed: 1, First: 8, Sample: 0.001}
+	site := &Site{State: t.TempDir(), Engine: w.Clone}
 	if err := site.Start(); err != nil {
 		t.Fatal(err)
 	}

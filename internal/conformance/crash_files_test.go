@@ -82,10 +82,10 @@ func allOf(dir string) (map[string]string, error) {
 }
 
 // crashMain is a device whose program runs the script of a seed in dir, a clone each group. It says how far it is.
-func crashMain(dir, seed string) int {
+func crashMain(dir, seed, clone string) int {
 	n, err := strconv.ParseUint(seed, 10, 64)
 	if err == nil {
-		err = crashRun(dir, n)
+		err = crashRun(dir, n, clone)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -94,7 +94,7 @@ func crashMain(dir, seed string) int {
 	return 0
 }
 
-func crashRun(dir string, seed uint64) error {
+func crashRun(dir string, seed uint64, clone string) error {
 	bin, err := os.ReadFile("testdata/files.wasm")
 	if err != nil {
 		return err
@@ -105,7 +105,7 @@ func crashRun(dir string, seed uint64) error {
 	}
 	l := &Lab{CacheDir: filepath.Join(os.TempDir(), "clonecloud-test-code")}
 	defer l.Close()
-	w := Way{Device: Compiler, Clone: Compiler, Deep: true, All: true, Files: true, First: 1000}
+	w := Way{Device: Compiler, Clone: clone, Deep: true, All: true, Files: true, First: 1000}
 	w.only = func(name string) bool { return name == "group" }
 	w.hear = func(e trace.Event) {
 		switch e.Kind {
@@ -247,7 +247,7 @@ func (c *crash) kill(dir string, seed uint64, rng *rand.Rand) (merged int, err e
 	if err != nil {
 		return 0, err
 	}
-	cmd := exec.Command(self, crashChild, dir, strconv.FormatUint(seed, 10))
+	cmd := exec.Command(self, crashChild, dir, strconv.FormatUint(seed, 10), siteEngine())
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -58,6 +58,7 @@ func cutWay(seed uint64) Way {
 	if rng.IntN(5) == 0 {
 		w.Device = Interpreter
 	}
+	w = drawEngines(w)
 	w.Files = *filesFlag || seed%2 == 0
 	if rng.IntN(6) == 0 {
 		w.KillAt = 1 + rng.IntN(120)

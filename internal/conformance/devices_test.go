@@ -92,7 +92,7 @@ func TestDevices(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	site := &Site{State: t.TempDir(), Engine: Compiler, Idle: 2 * time.Second}
+	site := &Site{State: t.TempDir(), Engine: siteEngine(), Idle: 2 * time.Second}
 	if err := site.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestDevices(t *testing.T) {
 			return nil, err
 		}
 		w := Way{Device: Compiler, Clone: Compiler, Canonical: true, All: true, Deep: seed%3 == 0, Seed: seed, First: 4, Sample: 0.01}
-		return dial().Run(context.Background(), c, w)
+		return dial().Run(context.Background(), c, onSite(w))
 	}
 	quiet := func() usage {
 		for { // until only the warm worker is left

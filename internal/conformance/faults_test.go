@@ -49,6 +49,7 @@ func drawNetWay(seed uint64) netWay {
 	if rng.IntN(6) == 0 {
 		w.way.Device = Interpreter
 	}
+	w.way = onSite(w.way)
 	w.after = time.Duration(rng.IntN(60)) * time.Millisecond
 	w.way.Files, w.way.Trace, w.way.key = *filesFlag || seed%2 == 0, true, faultsKey
 	switch rng.IntN(6) {
@@ -139,7 +140,7 @@ func TestFaults(t *testing.T) {
 	}
 	l := newLab(t)
 	want := mixAlone(t, l, bin)
-	site := &Site{State: t.TempDir(), Engine: Compiler}
+	site := &Site{State: t.TempDir(), Engine: siteEngine()}
 	if err := site.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/clone"
 	"github.com/clonecloud/clonecloud/internal/device"
 	"github.com/clonecloud/clonecloud/internal/engine"
-	"github.com/clonecloud/clonecloud/internal/engine/wazero"
+	"github.com/clonecloud/clonecloud/internal/engine/engines"
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
@@ -33,8 +33,10 @@ import (
 
 // The engines, by the names that a Way uses.
 const (
-	Compiler    = "compiler"
-	Interpreter = "interpreter"
+	Compiler    = engines.Compiler
+	Interpreter = engines.Interpreter
+	Wasmtime    = engines.Wasmtime // in binaries that have it
+	Several     = "several"        // of a clone: all that the binary has, of which its node chooses
 )
 
 // Lab keeps engines and nodes that many runs share. Safe for concurrent use.
@@ -145,11 +147,7 @@ func (l *Lab) Engine(name string) (engine.Engine, error) {
 	if e := l.engines[name]; e != nil {
 		return e, nil
 	}
-	mode := wazero.Compiler
-	if name == Interpreter {
-		mode = wazero.Interpreter
-	}
-	e, err := wazero.New(wazero.Options{Mode: mode, CacheDir: l.CacheDir})
+	e, err := engines.New(name, l.CacheDir)
 	if err != nil {
 		return nil, err
 	}
@@ -158,6 +156,26 @@ func (l *Lab) Engine(name string) (engine.Engine, error) {
 	}
 	l.engines[name] = e
 	return e, nil
+}
+
+// nodeEngines are the engines of a node.
+func (l *Lab) nodeEngines(name string) (list []engine.Engine, err error) {
+	for _, kind := range kindsOf(name) {
+		e, err := l.Engine(kind)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+// kindsOf says which engines a clone's name stands for.
+func kindsOf(name string) []string {
+	if name == Several {
+		return engines.Kinds()
+	}
+	return []string{name}
 }
 
 // peerConfig has short patience, since the links of tests are fast or dead.
@@ -174,7 +192,7 @@ func peerConfig(w Way) peer.Config {
 
 // host returns a node. Nodes of ways without faults are shared, so that modules stay compiled.
 func (l *Lab) host(w Way) (*clone.Host, error) {
-	e, err := l.Engine(w.Clone)
+	list, err := l.nodeEngines(w.Clone)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +206,7 @@ func (l *Lab) host(w Way) (*clone.Host, error) {
 	if h := l.hosts[key]; h != nil {
 		return h, nil
 	}
-	h := &clone.Host{Engine: e, Peer: cfg, Tracker: w.Tracker}
+	h := &clone.Host{Engines: list, Peer: cfg, Tracker: w.Tracker}
 	if key != "" {
 		l.hosts[key] = h
 	}

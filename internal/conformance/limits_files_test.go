@@ -55,7 +55,7 @@ func checkStore(t *testing.T, folder string, secret [32]byte) {
 }
 
 // limitsWay moves the whole program.
-func limitsWay() Way { return Way{Clone: Compiler, Canonical: true, Files: true, Trace: true} }
+func limitsWay() Way { return Way{Clone: siteEngine(), Canonical: true, Files: true, Trace: true} }
 
 // compare runs a script here and on a clone, each in directories that make has filled, and returns what the latter came to.
 func compareFiles(t *testing.T, l *Lab, script string, w Way, fill func(dir string) error, place func() string) *Outcome {

@@ -71,6 +71,7 @@ func (p *player) link(x *played, hosts migrate.Hosts) string {
 		}
 		switch {
 		case from == nil || from.inst == nil:
+			x.refused = from != nil && from.refused
 			return "it imports a function of a module that is left out"
 		case len(from.m.TagTypes()) > 0:
 			return "it imports a function that may throw"

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"testing"
 )
@@ -13,9 +14,15 @@ func TestMain(m *testing.M) {
 	if code, child := ChildMain(); child {
 		os.Exit(code)
 	}
-	if len(os.Args) == 4 && os.Args[1] == crashChild {
-		os.Exit(crashMain(os.Args[2], os.Args[3]))
+	if len(os.Args) == 5 && os.Args[1] == crashChild {
+		os.Exit(crashMain(os.Args[2], os.Args[3], os.Args[4]))
 	}
 	flag.Parse()
+	if *enginesFlag != "" {
+		if _, err := parsePairings(*enginesFlag); err != nil {
+			fmt.Fprintln(os.Stderr, "-engines:", err)
+			os.Exit(2)
+		}
+	}
 	os.Exit(m.Run())
 }

@@ -26,11 +26,6 @@ var (
 	oneSeed = flag.Uint64("seed", 0, "replay one seed")
 )
 
-// the four pairings, device first; the first is the one that the short form runs.
-var pairings = [][2]string{
-	{Interpreter, Compiler}, {Compiler, Compiler}, {Compiler, Interpreter}, {Interpreter, Interpreter},
-}
-
 func newLab(t testing.TB) *Lab {
 	l := &Lab{CacheDir: filepath.Join(os.TempDir(), "clonecloud-test-code")}
 	switch *linkFlag {
@@ -137,12 +132,9 @@ func testPrograms(t *testing.T, programs []corpus.Program, built string, ways fu
 }
 
 func testProgram(t *testing.T, l *Lab, p corpus.Program, built string, ways func(pair [2]string) []Way, floor float64) {
-	pairs := pairings
-	switch {
-	case testing.Short():
-		pairs = pairs[:1]
-	case !*full:
-		pairs = pairs[:2]
+	pairs := pairingsOf(2)
+	if testing.Short() {
+		pairs = pairingsOf(1)
 	}
 	want := runProgram(t, l, p, built, Way{Canonical: true}, true)
 	for _, pair := range pairs {

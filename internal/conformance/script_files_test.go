@@ -292,7 +292,7 @@ func drawFilesWay(rng *rand.Rand, seed uint64) Way {
 	default:
 		w.Deep, w.All, w.Skip, w.Depth = rng.IntN(2) == 0, true, float64(rng.IntN(3))*0.4, rng.IntN(5)
 	}
-	return w
+	return drawEngines(w)
 }
 
 // TestFilling sees that guest and tests agree on what a number fills a file with.

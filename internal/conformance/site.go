@@ -16,8 +16,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/clonecloud/clonecloud/internal/engine"
-	"github.com/clonecloud/clonecloud/internal/engine/wazero"
+	"github.com/clonecloud/clonecloud/internal/engine/engines"
 	"github.com/clonecloud/clonecloud/internal/link"
 	"github.com/clonecloud/clonecloud/internal/node"
 	"github.com/clonecloud/clonecloud/internal/remote"
@@ -51,7 +50,7 @@ const (
 func ChildMain() (code int, child bool) {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == siteWorker:
-		return node.WorkerMain(newEngine), true
+		return node.WorkerMain(node.Engines{Kinds: kindsOf, New: engines.New}), true
 	case len(os.Args) == 7 && os.Args[1] == siteNode:
 		if err := siteMain(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -60,14 +59,6 @@ func ChildMain() (code int, child bool) {
 		return 0, true
 	}
 	return 0, false
-}
-
-func newEngine(kind, cacheDir string) (engine.Engine, error) {
-	mode := wazero.Compiler
-	if kind == Interpreter {
-		mode = wazero.Interpreter
-	}
-	return wazero.New(wazero.Options{Mode: mode, CacheDir: cacheDir})
 }
 
 func siteMain(listen, state, kind, grace, idle string) error {
@@ -87,7 +78,7 @@ func siteMain(listen, state, kind, grace, idle string) error {
 	}
 	n, err := node.Start(context.Background(), node.Config{
 		Listen: listen, State: state, Cache: filepath.Join(os.TempDir(), "clonecloud-test-node"), Engine: kind, Grace: g, Idle: i,
-		Limits: node.Limits{Clones: 256, Links: 512},
+		Limits: node.Limits{Clones: 2048, Links: 4096}, // scripts of hundreds of modules, some at a time
 		Log:    func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) },
 	})
 	if err != nil {

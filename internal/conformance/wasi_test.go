@@ -161,10 +161,7 @@ func TestWASI(t *testing.T) {
 	if testing.Short() {
 		guests = guests[:12]
 	}
-	pairs := pairings
-	if !*full {
-		pairs = pairs[:1]
-	}
+	pairs := pairingsOf(1)
 	l := newLab(t)
 	sums, stays := map[string]*filesTally{}, map[string]int{}
 	moved := map[string]int{}

@@ -52,7 +52,11 @@ func (r *release) archive(p platform, binary string, files []entry) error {
 
 // base is how files for a platform are called.
 func (r *release) base(p platform) string {
-	return fmt.Sprintf("clonecloud_%s_%s_%s", strings.TrimPrefix(r.version, "v"), p.os, p.arch)
+	name := fmt.Sprintf("clonecloud_%s_%s_%s", strings.TrimPrefix(r.version, "v"), p.os, p.arch)
+	if p.wasmtime {
+		name += "_wasmtime"
+	}
+	return name
 }
 
 // create writes a file.

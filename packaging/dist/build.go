@@ -14,12 +14,15 @@ import (
 // build links the command for a platform. The flags that packages are compiled with are those of .ci/run, so that both
 // have one cache.
 func (r *release) build(ctx context.Context, p platform) (string, error) {
-	path := filepath.Join(r.stage, p.os+"-"+p.arch, "clonecloud")
+	path := filepath.Join(r.stage, r.base(p), "clonecloud")
 	if p.os == "windows" {
 		path += ".exe"
 	}
-	_, err := output(ctx, r.root, p.env(), "go", "build", "-trimpath", "-buildvcs=false",
-		"-ldflags", "-s -w -X main.stamped="+r.version, "-o", path, "./cmd/clonecloud")
+	flags := "-s -w -X main.stamped=" + r.version
+	if p.wasmtime {
+		flags += staticFlags
+	}
+	_, err := output(ctx, r.root, p.env(), "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", flags, "-o", path, "./cmd/clonecloud")
 	return path, err
 }
 
@@ -32,7 +35,7 @@ func (r *release) documents(ctx context.Context) ([]entry, error) {
 	}
 	all := append(texts, entry{name: "LICENSE", path: filepath.Join(r.root, "LICENSE")},
 		entry{name: "systemd/" + unit, path: r.packaging(unit), linux: true})
-	self, err := r.build(ctx, platform{runtime.GOOS, runtime.GOARCH})
+	self, err := r.build(ctx, platform{os: runtime.GOOS, arch: runtime.GOARCH})
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +146,15 @@ func (r *release) licenses(ctx context.Context, p platform) (entry, error) {
 			return entry{}, err
 		}
 	}
-	path := filepath.Join(r.stage, p.os+"-"+p.arch+"-licenses.txt")
+	if p.wasmtime {
+		if !strings.Contains(list, wasmtimeModule+" ") {
+			return entry{}, fmt.Errorf("the command does not import %s", wasmtimeModule)
+		}
+		if err := r.nativeTerms(ctx, &text, p); err != nil {
+			return entry{}, err
+		}
+	}
+	path := filepath.Join(r.stage, r.base(p)+"-licenses.txt")
 	return entry{name: "third-party.txt", path: path}, os.WriteFile(path, []byte(text.String()), 0o644)
 }
 

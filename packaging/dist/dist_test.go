@@ -64,14 +64,14 @@ func TestStampWithoutGit(t *testing.T) {
 }
 
 func TestChoose(t *testing.T) {
-	if all, err := choose(""); err != nil || len(all) != 7 {
+	if all, err := choose(platforms, ""); err != nil || len(all) != 7 {
 		t.Errorf("got %v, %v; want seven platforms", all, err)
 	}
-	some, err := choose("windows/arm64,linux/amd64,windows/arm64")
-	if want := []platform{{"windows", "arm64"}, {"linux", "amd64"}}; err != nil || !slices.Equal(some, want) {
+	some, err := choose(platforms, "windows/arm64,linux/amd64,windows/arm64")
+	if want := []platform{{os: "windows", arch: "arm64"}, {os: "linux", arch: "amd64"}}; err != nil || !slices.Equal(some, want) {
 		t.Errorf("got %v, %v; want %v", some, err, want)
 	}
-	if _, err := choose("linux/amd64,plan9/arm"); err == nil || !strings.Contains(err.Error(), `"plan9/arm"`) {
+	if _, err := choose(platforms, "linux/amd64,plan9/arm"); err == nil || !strings.Contains(err.Error(), `"plan9/arm"`) {
 		t.Errorf("got %v, want an error that names the platform", err)
 	}
 }
@@ -234,11 +234,11 @@ func TestSettle(t *testing.T) {
 			`"component":{"version":"` + guess + `","purl":"pkg:golang/m@` + guess + `"}},"components":[{"name":"n","version":"v9"}]}`)
 	}
 	at := time.Unix(1700000000, 0).UTC()
-	one, err := settle(bom("2026-01-01T00:00:00Z", "00", "v0.0.0-1"), "v1.2.3", at)
+	one, err := settle(bom("2026-01-01T00:00:00Z", "00", "v0.0.0-1"), "v1.2.3", at, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := settle(bom("2027-01-01T00:00:00Z", "ff", "v0.0.0-2"), "v1.2.3", at)
+	two, err := settle(bom("2027-01-01T00:00:00Z", "ff", "v0.0.0-2"), "v1.2.3", at, nil)
 	if err != nil || !bytes.Equal(one, two) {
 		t.Errorf("%v: got\n%s\nand\n%s", err, one, two)
 	}
@@ -247,7 +247,7 @@ func TestSettle(t *testing.T) {
 			t.Errorf("got %s, want %s in it", one, want)
 		}
 	}
-	if _, err := settle([]byte(`{"metadata":{}}`), "v1.2.3", at); err == nil {
+	if _, err := settle([]byte(`{"metadata":{}}`), "v1.2.3", at, nil); err == nil {
 		t.Error("a bill without its tools was taken")
 	}
 }

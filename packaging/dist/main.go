@@ -1,10 +1,12 @@
 // Command dist builds what a release consists of: an archive for each platform, deb and rpm packages, a bill of
 // materials for each binary (CycloneDX), and SHA256SUMS over all of them. The same commit gives the same bytes.
 //
-//	go run ./packaging/dist [-out DIR] [-platforms OS/ARCH,...] [-archives]
+//	go run ./packaging/dist [-out DIR] [-platforms OS/ARCH,...] [-archives] [-wasmtime]
 //
 // VERSION and SOURCE_DATE_EPOCH take the place of what git says: the nearest tag, and the time of the commit. The
 // tools that it needs (nfpm, cyclonedx-gomod) are built into CI_CACHE/bin if they are not there in the right version.
+//
+// With -wasmtime it builds the archives of nodes that have wasmtime, for Linux, in place of all else: these take a C compiler.
 package main
 
 import (
@@ -28,6 +30,7 @@ func main() {
 	out := flag.String("out", "dist", "the `directory` to write; what a release put there before is replaced")
 	only := flag.String("platforms", "", "a list of `os/arch,...`; without, all")
 	archives := flag.Bool("archives", false, "make archives only, which takes no tool of another module")
+	wasmtime := flag.Bool("wasmtime", false, "make the archives for Linux whose binary has wasmtime, and nothing else")
 	install := flag.Bool("tools", false, "build the tools if need be, and nothing else")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -36,7 +39,7 @@ func main() {
 	if *install {
 		err = tools{cacheDir()}.install(ctx)
 	} else {
-		err = run(ctx, *out, *only, *archives, flag.Args())
+		err = run(ctx, *out, *only, *archives, *wasmtime, flag.Args())
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "dist:", err)
@@ -44,11 +47,15 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out, only string, archives bool, args []string) error {
+func run(ctx context.Context, out, only string, archives, wasmtime bool, args []string) error {
 	if len(args) > 0 {
 		return fmt.Errorf("no argument %q is known; see -help", args[0])
 	}
-	targets, err := choose(only)
+	all := platforms
+	if wasmtime {
+		all = withWasmtime
+	}
+	targets, err := choose(all, only)
 	if err != nil {
 		return err
 	}
@@ -99,7 +106,9 @@ func (r *release) make(ctx context.Context, targets []platform) error {
 		return err
 	}
 	for _, p := range leftOut {
-		fmt.Printf("left out: %s, %s\n", p.platform, p.why)
+		if !targets[0].wasmtime {
+			fmt.Printf("left out: %s, %s\n", p.platform, p.why)
+		}
 	}
 	return checksums(r.out)
 }
@@ -150,45 +159,52 @@ func (r *release) one(ctx context.Context, p platform, common []entry) error {
 	if err := r.materials(ctx, p); err != nil {
 		return err
 	}
-	if p.os != "linux" {
+	if p.os != "linux" || p.wasmtime {
 		return nil
 	}
 	return r.packages(ctx, p, binary, licenses)
 }
 
 // platform is one that is promised.
-type platform struct{ os, arch string }
+type platform struct {
+	os, arch string
+	wasmtime bool // the binary has wasmtime, and is linked by a C compiler
+}
 
 func (p platform) String() string { return p.os + "/" + p.arch }
 
 // env is what makes go build for the platform, and the same on each machine.
 func (p platform) env() []string {
-	return []string{"GOOS=" + p.os, "GOARCH=" + p.arch, "CGO_ENABLED=0", "GOFLAGS=", "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOWORK=off"}
+	env := []string{"GOOS=" + p.os, "GOARCH=" + p.arch, "GOAMD64=v1", "GOARM64=v8.0", "GOEXPERIMENT=", "GOWORK=off"}
+	if p.wasmtime {
+		return append(env, p.cgo()...)
+	}
+	return append(env, "CGO_ENABLED=0", "GOFLAGS=")
 }
 
 var platforms = []platform{
-	{"linux", "amd64"}, {"linux", "arm64"}, {"darwin", "amd64"}, {"darwin", "arm64"},
-	{"windows", "amd64"}, {"windows", "arm64"}, {"android", "arm64"},
+	{os: "linux", arch: "amd64"}, {os: "linux", arch: "arm64"}, {os: "darwin", arch: "amd64"}, {os: "darwin", arch: "arm64"},
+	{os: "windows", arch: "amd64"}, {os: "windows", arch: "arm64"}, {os: "android", arch: "arm64"},
 }
 
 var leftOut = []struct {
 	platform
 	why string
-}{{platform{"android", "amd64"}, "whose programs Go links by the C tool chain of Android's NDK alone"}}
+}{{platform{os: "android", arch: "amd64"}, "whose programs Go links by the C tool chain of Android's NDK alone"}}
 
-// choose reads a list of platforms.
-func choose(list string) ([]platform, error) {
+// choose reads a list of platforms, out of all.
+func choose(all []platform, list string) ([]platform, error) {
 	if list == "" {
-		return platforms, nil
+		return all, nil
 	}
 	var chosen []platform
 	for name := range strings.SplitSeq(list, ",") {
-		i := slices.IndexFunc(platforms, func(p platform) bool { return p.String() == name })
+		i := slices.IndexFunc(all, func(p platform) bool { return p.String() == name })
 		if i < 0 {
-			return nil, fmt.Errorf("-platforms: no platform %q; there are %v", name, platforms)
+			return nil, fmt.Errorf("-platforms: no platform %q; there are %v", name, all)
 		}
-		if !slices.Contains(chosen, platforms[i]) {
-			chosen = append(chosen, platforms[i])
+		if !slices.Contains(chosen, all[i]) {
+			chosen = append(chosen, all[i])
 		}
 	}
 	return chosen, nil

@@ -75,7 +75,13 @@ func (r *release) materials(ctx context.Context, p platform) error {
 	if err != nil {
 		return err
 	}
-	b, err := settle([]byte(text), r.version, r.time())
+	var native []component
+	if p.wasmtime {
+		if native, err = r.native(ctx, p); err != nil {
+			return err
+		}
+	}
+	b, err := settle([]byte(text), r.version, r.time(), native)
 	if err != nil {
 		return fmt.Errorf("read what cyclonedx-gomod printed for %s: %w", p, err)
 	}
@@ -83,8 +89,8 @@ func (r *release) materials(ctx context.Context, p platform) error {
 }
 
 // settle replaces what differs from run to run or is not ours to say: the time, the tool's hashes, and the version that
-// the tool made up.
-func settle(bom []byte, version string, at time.Time) ([]byte, error) {
+// the tool made up. It adds what is linked in and no Go module.
+func settle(bom []byte, version string, at time.Time, native []component) ([]byte, error) {
 	var doc struct {
 		Metadata struct {
 			Component struct {
@@ -115,6 +121,16 @@ func settle(bom []byte, version string, at time.Time) ([]byte, error) {
 		if t, ok := t.(map[string]any); ok {
 			delete(t, "hashes")
 		}
+	}
+	if len(native) > 0 {
+		list, ok := all["components"].([]any)
+		if !ok {
+			return nil, fmt.Errorf("it has no components")
+		}
+		for _, c := range native {
+			list = append(list, c)
+		}
+		all["components"] = list
 	}
 	out, err := json.MarshalIndent(all, "", "  ")
 	return append(out, '\n'), err
