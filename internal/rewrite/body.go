@@ -105,6 +105,7 @@ type writer struct {
 	scratch   [numShapes]uint32 // locals, by shape
 	numLocals uint32            // of the function, parameters included
 	pollCode  []byte
+	bounded   bool   // the function has neither loops nor calls: its time is bounded, it needs no poll
 	arena     []byte // where new code goes
 }
 
@@ -143,7 +144,7 @@ func (w *writer) chunk(c *chunk, funcs []wasm.Func) {
 // scan reads a body and notes the edits that it needs.
 func (w *writer) scan(f uint32, fn *wasm.Func) error {
 	b, in := w.b, &w.in
-	w.edits, w.loops = w.edits[:0], w.loops[:0]
+	w.edits, w.loops, w.bounded = w.edits[:0], w.loops[:0], true
 	params := b.in.Types[fn.Type].Params
 	locals := uint64(len(params)) + fn.Body.NumLocals()
 	if locals > math.MaxUint32-uint64(numShapes) {
@@ -176,6 +177,7 @@ func (w *writer) scan(f uint32, fn *wasm.Func) error {
 			if in.Op == wasm.OpRefFunc && !b.declared[in.Index] {
 				return fmt.Errorf("function %d at offset %d is not declared as a reference", in.Index, in.Pos)
 			}
+			w.bounded = w.bounded && in.Op == wasm.OpRefFunc
 			w.function(f)
 		case wasm.OpBlock, wasm.OpIf, wasm.OpTryTable:
 			w.loops = append(w.loops, loop)
@@ -187,6 +189,7 @@ func (w *writer) scan(f uint32, fn *wasm.Func) error {
 			if err := b.checkBlock(in.Block); err != nil {
 				return err
 			}
+			w.bounded = false
 			if b.opt.Poll != PollNone {
 				if loop >= 0 {
 					w.edits[loop].live = true
@@ -205,6 +208,7 @@ func (w *writer) scan(f uint32, fn *wasm.Func) error {
 			if !exists(in.Index, b.in.Types) {
 				return fmt.Errorf("type %d at offset %d does not exist", in.Index, in.Pos)
 			}
+			w.bounded = false
 		case wasm.OpSelectT:
 			if err := b.checkTypes(in.Types); err != nil {
 				return err
@@ -283,7 +287,8 @@ func (w *writer) stay(f uint32) {
 
 // write makes the edits that scan has noted; size estimates how much code there is to come.
 func (w *writer) write(body *wasm.Body, size int) {
-	if len(w.pollCode) == 0 && !slices.ContainsFunc(w.edits, func(e edit) bool { return e.live }) {
+	polls := len(w.pollCode) > 0 && !w.bounded
+	if !polls && !slices.ContainsFunc(w.edits, func(e edit) bool { return e.live }) {
 		return
 	}
 	w.locals(body)
@@ -291,7 +296,9 @@ func (w *writer) write(body *wasm.Body, size int) {
 		w.arena = make([]byte, 0, max(size+size/8, 2*len(body.Code)))
 	}
 	out, start, last := w.arena, len(w.arena), uint32(0)
-	out = append(out, w.pollCode...)
+	if polls {
+		out = append(out, w.pollCode...)
+	}
 	for i := range w.edits {
 		e := &w.edits[i]
 		if !e.live {

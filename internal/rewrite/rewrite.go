@@ -35,7 +35,9 @@ import (
 // an engine whose code cannot be preempted its points to let other goroutines run; they cost less than 1 ns a poll.
 const PollEvery = 100_000
 
-// PollMode says where code polls.
+// PollMode says where code polls: at the heads of loops and at the entries of functions, other than functions with
+// neither a loop nor a call in them, whose time is bounded. A loop that calls nothing but such functions counts as one
+// that calls nothing: in PollOuterLoops it polls only if it contains loops, and else runs to its end.
 type PollMode byte
 
 // The poll modes.
