@@ -86,7 +86,7 @@ func tripOne(ctx context.Context, o *options, w *world, t, bulk *table, device w
 			home = append(home, (h-e)/homeCalls)
 		}
 	}
-	engines := device.String() + " + compiler"
+	engines := device.String() + " + " + o.node
 	row := func(what string, v []float64) {
 		lo, hi := spread(v)
 		base := median(echoes)
