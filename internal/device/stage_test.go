@@ -291,7 +291,7 @@ func playOver(t testing.TB, c *lie, tree vfs.FS, setup func(cfg *runner.Config))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	put(t, tree, "in", "what is in the file")
 	in := strings.NewReader(stdin)
@@ -332,7 +332,7 @@ func (c *lie) connect(ctx context.Context, cfg *runner.Config) (stop func()) {
 	}
 	cfg.Analysis.All = true
 	if cfg.Wait = c.wait; cfg.Wait == 0 {
-		cfg.Wait = 5 * time.Second
+		cfg.Wait = time.Minute
 	}
 	cfg.Limits = c.limits
 	if cfg.Peer = c.peer; cfg.Peer.Grace == 0 {
