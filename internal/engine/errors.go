@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -96,3 +97,12 @@ func typeName(t byte) string {
 
 // IsNumber tells whether t is a value type that crosses this interface.
 func IsNumber(t byte) bool { return t >= F64 && t <= I32 }
+
+// Ended is how a run ends whose context has ended: it wraps the context's error and its cause.
+func Ended(ctx context.Context) error {
+	err := ctx.Err()
+	if cause := context.Cause(ctx); cause != err {
+		return fmt.Errorf("run ended: %w: %w", err, cause)
+	}
+	return fmt.Errorf("run ended: %w", err)
+}

@@ -15,35 +15,19 @@ import (
 
 // function implements engine.Func.
 type function struct {
-	in              *instance
-	name            string
-	params, results []byte
-	narrowParams    []int
-	narrowResults   []int
-	slots           int
-	c               unsafe.Pointer
-	store           C.uint64_t
+	in    *instance
+	name  string
+	slots engine.Slots
+	c     unsafe.Pointer
+	store C.uint64_t
 }
-
-const low32 = 1<<32 - 1
 
 func newFunction(in *instance, name string, params, results []byte, c *C.wasmtime_func_t) *function {
-	return &function{in: in, name: name, params: params, results: results, narrowParams: narrow(params), narrowResults: narrow(results),
-		slots: max(len(params), len(results)), c: c.__private, store: c.store_id}
-}
-
-// narrow lists the positions of values that have only 32 bits.
-func narrow(types []byte) (list []int) {
-	for i, t := range types {
-		if t == engine.I32 || t == engine.F32 {
-			list = append(list, i)
-		}
-	}
-	return list
+	return &function{in: in, name: name, slots: engine.SlotsOf(params, results), c: c.__private, store: c.store_id}
 }
 
 // Type implements engine.Func.
-func (f *function) Type() (params, results []byte) { return f.params, f.results }
+func (f *function) Type() (params, results []byte) { return f.slots.Params, f.slots.Results }
 
 // Call implements engine.Func.
 func (f *function) Call(ctx context.Context, stack []uint64) error {
@@ -51,13 +35,10 @@ func (f *function) Call(ctx context.Context, stack []uint64) error {
 	if err := in.usable(); err != nil {
 		return fmt.Errorf("call %s: %w", f.name, err)
 	}
-	if len(stack) < f.slots {
-		return fmt.Errorf("call %s: stack has %d slots, not %d", f.name, len(stack), f.slots)
+	err := f.slots.Take(f.name, stack)
+	if err != nil {
+		return err
 	}
-	for _, i := range f.narrowParams {
-		stack[i] &= low32
-	}
-	var err error
 	if done := ctx.Done(); done == nil || done == in.armed {
 		err = f.run(ctx, stack)
 	} else {
@@ -66,16 +47,14 @@ func (f *function) Call(ctx context.Context, stack []uint64) error {
 	if err != nil {
 		return err
 	}
-	for _, i := range f.narrowResults {
-		stack[i] &= low32
-	}
+	f.slots.ClearResults(stack)
 	return nil
 }
 
 // runWatched is run with an eye on the context.
 func (f *function) runWatched(ctx context.Context, done <-chan struct{}, stack []uint64) error {
 	if ctx.Err() != nil {
-		return ended(ctx)
+		return engine.Ended(ctx)
 	}
 	defer f.in.watch(ctx, done)()
 	return f.run(ctx, stack)
@@ -86,7 +65,7 @@ func (f *function) run(ctx context.Context, stack []uint64) error {
 	outer := g.ctx
 	g.ctx = ctx
 	g.depth++
-	how := C.cc_call(g.c, f.c, f.store, (*C.uint64_t)(unsafe.SliceData(stack)), C.size_t(f.slots), g.run)
+	how := C.cc_call(g.c, f.c, f.store, (*C.uint64_t)(unsafe.SliceData(stack)), C.size_t(f.slots.Len()), g.run)
 	if how == C.CC_THREAD {
 		how = f.runElsewhere(stack)
 	}
@@ -100,7 +79,7 @@ func (f *function) run(ctx context.Context, stack []uint64) error {
 
 func (f *function) runElsewhere(stack []uint64) (how C.int) {
 	elsewhere(func() {
-		how = C.cc_call(f.in.group.c, f.c, f.store, (*C.uint64_t)(unsafe.SliceData(stack)), C.size_t(f.slots), f.in.group.run)
+		how = C.cc_call(f.in.group.c, f.c, f.store, (*C.uint64_t)(unsafe.SliceData(stack)), C.size_t(f.slots.Len()), f.in.group.run)
 	})
 	return how
 }

@@ -170,8 +170,10 @@ func oneLine(text string) string {
 type module struct {
 	eng     *wasmtimeEngine
 	c       *C.wasmtime_module_t // nil: closed
-	m       *wasm.Module         // without bodies and segments
-	types   []uint32             // of functions, by index
+	imports []wasm.Import
+	types   []wasm.FuncType
+	funcs   []uint32          // types of functions, by index
+	globals []wasm.GlobalType // by index
 	exports map[string]wasm.Export
 	pages   uint64 // of the memory that it defines; noMemory: it defines none
 	max     uint64 // noMax: no limit
@@ -192,8 +194,8 @@ func newModule(e *wasmtimeEngine, c *C.wasmtime_module_t, bin []byte) (*module, 
 	if err != nil {
 		return nil, fmt.Errorf("decode: %w", err)
 	}
-	m := &module{eng: e, c: c, types: d.FuncTypeIndices(), exports: map[string]wasm.Export{}, pages: noMemory, max: noMax,
-		m: &wasm.Module{Types: d.Types, Imports: d.Imports, Globals: d.Globals}}
+	m := &module{eng: e, c: c, imports: d.Imports, types: d.Types, funcs: d.FuncTypeIndices(), globals: d.GlobalTypes(),
+		exports: map[string]wasm.Export{}, pages: noMemory, max: noMax}
 	for _, l := range d.MemoryTypes() {
 		if l.Shared {
 			return nil, fmt.Errorf("shared memory: %w", engine.ErrUnsupported)
@@ -225,20 +227,15 @@ func (m *module) Close(context.Context) error {
 	return nil
 }
 
-// signature is the type of a function in binary form; false: it does not have numbers alone.
-func (m *module) signature(index uint32) (params, results []byte, ok bool) {
-	if int(index) >= len(m.types) {
-		return nil, nil, false
-	}
-	t := m.m.Types[m.types[index]]
-	ok = true
-	list := func(types []wasm.ValType) []byte {
-		var b []byte
+// signature is a function type in binary form; false: it does not have numbers alone.
+func signature(t wasm.FuncType) (params, results []byte, numbers bool) {
+	numbers = true
+	list := func(types []wasm.ValType) (b []byte) {
 		for _, v := range types {
 			b = append(b, v.Kind)
-			ok = ok && engine.IsNumber(v.Kind)
+			numbers = numbers && engine.IsNumber(v.Kind)
 		}
 		return b
 	}
-	return list(t.Params), list(t.Results), ok
+	return list(t.Params), list(t.Results), numbers
 }

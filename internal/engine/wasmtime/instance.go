@@ -63,8 +63,8 @@ type instance struct {
 	ready   bool // the start function has returned
 	closed  bool
 	mem     *linmem.Memory
-	memory  C.wasmtime_memory_t // valid if hasMemory
-	grows   bool                // memory is valid
+	memory  C.wasmtime_memory_t // valid if grows
+	grows   bool                // memory is exported, here or where it comes from
 	make    func(minSize, maxSize, reserve uint64) (*linmem.Memory, error)
 	fns     map[string]*function
 	globals map[string]*global
@@ -84,7 +84,7 @@ func (m *module) Instantiate(ctx context.Context, cfg engine.Config) (engine.Ins
 
 func (m *module) instantiate(ctx context.Context, cfg engine.Config) (_ *instance, err error) {
 	if ctx.Err() != nil {
-		return nil, ended(ctx)
+		return nil, engine.Ended(ctx)
 	}
 	if m.c == nil {
 		return nil, fmt.Errorf("code: %w", engine.ErrClosed)
@@ -128,8 +128,8 @@ func (m *module) instantiate(ctx context.Context, cfg engine.Config) (_ *instanc
 // resolve checks every import against cfg, and finds the linked instances by name.
 func (in *instance) resolve(cfg engine.Config) (map[string]*instance, error) {
 	links := map[string]*instance{}
-	for i := range in.module.m.Imports {
-		im := &in.module.m.Imports[i]
+	for i := range in.module.imports {
+		im := &in.module.imports[i]
 		fail := func(format string, args ...any) error {
 			return &engine.ImportError{Module: im.Module, Name: im.Name, Reason: fmt.Sprintf(format, args...)}
 		}
@@ -141,7 +141,7 @@ func (in *instance) resolve(cfg engine.Config) (map[string]*instance, error) {
 			if im.Kind != wasm.ExternFunc || !ok || f.Call == nil {
 				return nil, fail("not offered by the host")
 			}
-			params, results, numbers := in.module.importedSignature(im)
+			params, results, numbers := signature(in.module.types[im.Type])
 			if !slices.Equal(params, f.Params) || !slices.Equal(results, f.Results) {
 				return nil, fail("host function is %s, the module wants another type", engine.Signature(f.Params, f.Results))
 			}
@@ -168,20 +168,6 @@ func (in *instance) resolve(cfg engine.Config) (map[string]*instance, error) {
 		links[im.Module] = linked
 	}
 	return links, nil
-}
-
-// importedSignature is the type of an imported function in binary form.
-func (m *module) importedSignature(im *wasm.Import) (params, results []byte, numbers bool) {
-	t := m.m.Types[im.Type]
-	numbers = true
-	list := func(types []wasm.ValType) (b []byte) {
-		for _, v := range types {
-			b = append(b, v.Kind)
-			numbers = numbers && engine.IsNumber(v.Kind)
-		}
-		return b
-	}
-	return list(t.Params), list(t.Results), numbers
 }
 
 // join puts an instance in the group of those that it is linked with.
@@ -219,9 +205,9 @@ func (e *wasmtimeEngine) join(in *instance, links map[string]*instance, beside e
 // externs are the imports in the engine's form.
 func (in *instance) externs(cfg engine.Config, links map[string]*instance) ([]C.wasmtime_extern_t, error) {
 	g := in.group
-	list := make([]C.wasmtime_extern_t, len(in.module.m.Imports))
-	for i := range in.module.m.Imports {
-		im := &in.module.m.Imports[i]
+	list := make([]C.wasmtime_extern_t, len(in.module.imports))
+	for i := range in.module.imports {
+		im := &in.module.imports[i]
 		if f, ok := cfg.Funcs[im.Module][im.Name]; ok {
 			index := len(g.hosts)
 			g.hosts = append(g.hosts, hostFunc{in, f.Call})
@@ -286,7 +272,7 @@ func (in *instance) linkFailure(err error) error {
 	if !errors.As(err, &refused) {
 		return err
 	}
-	for _, im := range in.module.m.Imports {
+	for _, im := range in.module.imports {
 		if refused.names(im.Module, im.Name) {
 			return &engine.ImportError{Module: im.Module, Name: im.Name, Reason: refused.text}
 		}
@@ -368,10 +354,10 @@ func (in *instance) Func(name string) engine.Func {
 		return f
 	}
 	x, ok := in.module.exports[name]
-	if !ok || x.Kind != wasm.ExternFunc || in.closed || !in.ready {
+	if !ok || x.Kind != wasm.ExternFunc || int(x.Index) >= len(in.module.funcs) || in.closed || !in.ready {
 		return nil
 	}
-	params, results, numbers := in.module.signature(x.Index)
+	params, results, numbers := signature(in.module.types[in.module.funcs[x.Index]])
 	var e C.wasmtime_extern_t
 	if !numbers || !in.extern(name, &e) {
 		return nil
@@ -390,7 +376,7 @@ func (in *instance) Global(name string) engine.Global {
 	if !ok || x.Kind != wasm.ExternGlobal || in.closed || !in.ready {
 		return nil
 	}
-	t := in.module.m.GlobalTypes()[x.Index]
+	t := in.module.globals[x.Index]
 	var e C.wasmtime_extern_t
 	if !engine.IsNumber(t.Type.Kind) || !in.extern(name, &e) {
 		return nil

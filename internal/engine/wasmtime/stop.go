@@ -4,7 +4,8 @@ package wasmtime
 
 import (
 	"context"
-	"fmt"
+
+	"github.com/clonecloud/clonecloud/internal/engine"
 )
 
 // watch notices the end of ctx until the function that it returns is called.
@@ -37,7 +38,7 @@ func (w *watching) fire() {
 		return
 	}
 	w.fired = true
-	g.stopCause = ended(w.ctx)
+	g.stopCause = engine.Ended(w.ctx)
 	g.stops.Add(1)
 	w.in.stops++
 	if w.in.stop != nil {
@@ -63,17 +64,9 @@ func (w *watching) end() {
 // stopped is the error that ends a run.
 func (g *group) stopped(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return ended(ctx)
+		return engine.Ended(ctx)
 	}
 	g.stopMu.Lock()
 	defer g.stopMu.Unlock()
 	return g.stopCause
-}
-
-func ended(ctx context.Context) error {
-	err := ctx.Err()
-	if cause := context.Cause(ctx); cause != err {
-		return fmt.Errorf("run ended: %w: %w", err, cause)
-	}
-	return fmt.Errorf("run ended: %w", err)
 }

@@ -11,13 +11,10 @@ import (
 
 // function implements engine.Func.
 type function struct {
-	in              *instance
-	name            string
-	params, results []byte
-	narrowParams    []int
-	narrowResults   []int
-	slots           int
-	idle            wasmStack // of the last call
+	in    *instance
+	name  string
+	slots engine.Slots
+	idle  wasmStack // of the last call
 }
 
 // wasmStack is a wazero function with the stack that it runs on, which is why it is made only when it is called.
@@ -27,14 +24,11 @@ type wasmStack struct {
 }
 
 func newFunction(in *instance, name string, def api.FunctionDefinition) *function {
-	f := &function{in: in, name: name, params: def.ParamTypes(), results: def.ResultTypes()}
-	f.narrowParams, f.narrowResults = narrow(f.params), narrow(f.results)
-	f.slots = max(len(f.params), len(f.results))
-	return f
+	return &function{in: in, name: name, slots: engine.SlotsOf(def.ParamTypes(), def.ResultTypes())}
 }
 
 // Type implements engine.Func.
-func (f *function) Type() (params, results []byte) { return f.params, f.results }
+func (f *function) Type() (params, results []byte) { return f.slots.Params, f.slots.Results }
 
 // Call implements engine.Func.
 func (f *function) Call(ctx context.Context, stack []uint64) error {
@@ -42,13 +36,10 @@ func (f *function) Call(ctx context.Context, stack []uint64) error {
 	if in.closed {
 		return fmt.Errorf("call %s: %w", f.name, engine.ErrClosed)
 	}
-	if len(stack) < f.slots {
-		return fmt.Errorf("call %s: stack has %d slots, not %d", f.name, len(stack), f.slots)
+	err := f.slots.Take(f.name, stack)
+	if err != nil {
+		return err
 	}
-	for _, i := range f.narrowParams {
-		stack[i] &= low32
-	}
-	var err error
 	if done := ctx.Done(); done == nil || done == in.armed {
 		err = f.run(ctx, stack)
 	} else {
@@ -57,16 +48,14 @@ func (f *function) Call(ctx context.Context, stack []uint64) error {
 	if err != nil {
 		return err
 	}
-	for _, i := range f.narrowResults {
-		stack[i] &= low32
-	}
+	f.slots.ClearResults(stack)
 	return nil
 }
 
 // runWatched is run with an eye on the context.
 func (f *function) runWatched(ctx context.Context, done <-chan struct{}, stack []uint64) error {
 	if ctx.Err() != nil {
-		return ended(ctx)
+		return engine.Ended(ctx)
 	}
 	defer f.in.watch(ctx, done)()
 	return f.run(ctx, stack)
@@ -90,7 +79,7 @@ func (f *function) run(ctx context.Context, stack []uint64) error {
 	}
 	in.top = top
 	defer func() { in.top, in.used = outer, used }()
-	if err := top.call.CallWithStack(ctx, stack[:f.slots]); err != nil {
+	if err := top.call.CallWithStack(ctx, stack[:f.slots.Len()]); err != nil {
 		// The stack is dropped: after an overflow it is as large as can be.
 		return in.failure(err)
 	}

@@ -161,34 +161,18 @@ func (in *instance) Global(name string) engine.Global {
 	return h
 }
 
-// narrow lists the positions of values that have only 32 bits.
-func narrow(types []byte) []int {
-	var list []int
-	for i, t := range types {
-		if t == engine.I32 || t == engine.F32 {
-			list = append(list, i)
-		}
-	}
-	return list
-}
-
 // host makes the function that wazero calls for f. It has no state but the instance's.
 func (in *instance) host(f engine.HostFunc) api.GoModuleFunction {
-	params, results := narrow(f.Params), narrow(f.Results)
-	slots := max(len(f.Params), len(f.Results))
+	slots := engine.SlotsOf(f.Params, f.Results)
 	return api.GoModuleFunc(func(ctx context.Context, _ api.Module, stack []uint64) {
 		if in.stops.Load() != 0 {
 			panic(&hostError{in.stopped(ctx)})
 		}
-		stack = stack[:slots:slots]
-		for _, i := range params {
-			stack[i] &= low32
-		}
+		stack = stack[:slots.Len():slots.Len()]
+		slots.ClearParams(stack)
 		if err := f.Call(ctx, in, stack); err != nil {
 			panic(&hostError{err})
 		}
-		for _, i := range results {
-			stack[i] &= low32
-		}
+		slots.ClearResults(stack)
 	})
 }

@@ -65,7 +65,7 @@ func (m *module) Instantiate(ctx context.Context, cfg engine.Config) (engine.Ins
 
 func (m *module) instantiate(ctx context.Context, cfg engine.Config) (*instance, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, ended(ctx)
+		return nil, engine.Ended(ctx)
 	}
 	in := &instance{module: m, fns: map[string]*function{}, globals: map[string]*global{}}
 	in.perCall, in.limit = m.eng.reentry()

@@ -2,7 +2,8 @@ package wazero
 
 import (
 	"context"
-	"fmt"
+
+	"github.com/clonecloud/clonecloud/internal/engine"
 )
 
 // watch notices the end of ctx until the function that it returns is called.
@@ -35,7 +36,7 @@ func (w *watching) fire() {
 		return
 	}
 	w.fired = true
-	in.stopCause = ended(w.ctx)
+	in.stopCause = engine.Ended(w.ctx)
 	in.stops.Add(1)
 	if in.stopGlobal != nil {
 		in.stopGlobal.Set(1)
@@ -56,17 +57,9 @@ func (w *watching) end() {
 // stopped is the error that ends a run.
 func (in *instance) stopped(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return ended(ctx)
+		return engine.Ended(ctx)
 	}
 	in.stopMu.Lock()
 	defer in.stopMu.Unlock()
 	return in.stopCause
-}
-
-func ended(ctx context.Context) error {
-	err := ctx.Err()
-	if cause := context.Cause(ctx); cause != err {
-		return fmt.Errorf("run ended: %w: %w", err, cause)
-	}
-	return fmt.Errorf("run ended: %w", err)
 }
