@@ -178,29 +178,7 @@ func (s Store) Learn(k Key, f *Figures, now time.Time) error {
 	}
 	path := s.path(k)
 	if _, err := os.Lstat(path); err != nil {
-		s.makeRoom()
+		atomicfile.MakeRoom(s.Dir, maxPrograms, maxPrograms-1, func(name string) bool { return strings.HasSuffix(name, ".json") })
 	}
 	return atomicfile.Write(path, b, 0o600)
-}
-
-// makeRoom removes the programs that have not been run for longest. Errors do not matter.
-func (s Store) makeRoom() {
-	list, err := os.ReadDir(s.Dir)
-	if err != nil || len(list) < maxPrograms {
-		return
-	}
-	type entry struct {
-		name string
-		at   time.Time
-	}
-	var old []entry
-	for _, d := range list {
-		if info, err := d.Info(); err == nil && info.Mode().IsRegular() && strings.HasSuffix(d.Name(), ".json") {
-			old = append(old, entry{d.Name(), info.ModTime()})
-		}
-	}
-	slices.SortFunc(old, func(a, b entry) int { return a.at.Compare(b.at) })
-	for _, e := range old[:max(len(old)-maxPrograms+1, 0)] {
-		_ = os.Remove(filepath.Join(s.Dir, e.name))
-	}
 }

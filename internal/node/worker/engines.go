@@ -8,9 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"time"
 
 	"github.com/clonecloud/clonecloud/internal/atomicfile"
 	"github.com/clonecloud/clonecloud/internal/clone/choose"
@@ -128,30 +126,9 @@ func (m measures) Save(module [32]byte, figures []byte) error {
 	}
 	path := m.path(module)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		m.makeRoom()
+		atomicfile.MakeRoom(m.dir, mostMeasures, mostMeasures*3/4, func(name string) bool {
+			return strings.HasSuffix(name, measuresSuffix) || strings.HasPrefix(name, atomicfile.TempPrefix)
+		})
 	}
 	return atomicfile.Write(path, figures, 0o600)
-}
-
-// makeRoom removes the files that were written longest ago. Errors do not matter: it is tried again.
-func (m measures) makeRoom() {
-	list, err := os.ReadDir(m.dir)
-	if err != nil || len(list) < mostMeasures {
-		return
-	}
-	type entry struct {
-		name string
-		at   time.Time
-	}
-	var old []entry
-	for _, d := range list {
-		ours := strings.HasSuffix(d.Name(), measuresSuffix) || strings.HasPrefix(d.Name(), atomicfile.TempPrefix)
-		if info, err := d.Info(); err == nil && ours && info.Mode().IsRegular() {
-			old = append(old, entry{d.Name(), info.ModTime()})
-		}
-	}
-	slices.SortFunc(old, func(a, b entry) int { return a.at.Compare(b.at) })
-	for _, e := range old[:max(len(old)-mostMeasures*3/4, 0)] {
-		_ = os.Remove(filepath.Join(m.dir, e.name))
-	}
 }

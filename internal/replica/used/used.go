@@ -97,7 +97,7 @@ func note(dir, treeDir string, paths []string, now time.Time) error {
 		return fmt.Errorf("note used files of %s: %w", treeDir, err)
 	}
 	if _, err := os.Lstat(name); err != nil {
-		makeRoom(dir)
+		atomicfile.MakeRoom(dir, maxTrees, maxTrees-1, nil)
 	}
 	if err := atomicfile.Write(name, encode(list), 0o600); err != nil {
 		return fmt.Errorf("note used files of %s: %w", treeDir, err)
@@ -232,26 +232,4 @@ func (r *reader) text() string {
 	s := string(r.b[:n])
 	r.b = r.b[n:]
 	return s
-}
-
-// makeRoom removes the records that have not been written for longest. Errors do not matter.
-func makeRoom(dir string) {
-	list, err := os.ReadDir(dir)
-	if err != nil || len(list) < maxTrees {
-		return
-	}
-	type record struct {
-		name string
-		at   time.Time
-	}
-	var all []record
-	for _, d := range list {
-		if info, err := d.Info(); err == nil && info.Mode().IsRegular() {
-			all = append(all, record{d.Name(), info.ModTime()})
-		}
-	}
-	slices.SortFunc(all, func(a, b record) int { return a.at.Compare(b.at) })
-	for _, r := range all[:max(len(all)-maxTrees+1, 0)] {
-		_ = os.Remove(filepath.Join(dir, r.name))
-	}
 }
