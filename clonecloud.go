@@ -214,17 +214,14 @@ type PlatformInfo struct {
 // Platform looks at this machine.
 func Platform() PlatformInfo {
 	p := PlatformInfo{Tracker: "none"}
+	kinds := engines.Kinds()
 	var names []string
-	for _, k := range engines.Kinds() {
-		switch k {
-		case engines.Compiler:
-			names = slices.Insert(names, 0, compilerName)
-		case engines.Interpreter:
-			names = append(names, interpreterName)
+	for _, e := range []struct{ kind, name string }{
+		{engines.Compiler, compilerName}, {engines.Interpreter, interpreterName}, {engines.Wasmtime, wasmtimeName},
+	} {
+		if slices.Contains(kinds, e.kind) {
+			names = append(names, e.name)
 		}
-	}
-	if slices.Contains(engines.Kinds(), engines.Wasmtime) {
-		names = append(names, wasmtimeName)
 	}
 	p.Engines = strings.Join(names, " ")
 	if m, err := linmem.New(linmem.Unit, linmem.Unit, linmem.Options{}); err == nil {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/clonecloud/clonecloud"
+	"github.com/clonecloud/clonecloud/bench/measure"
 	"github.com/clonecloud/clonecloud/bench/programs"
 	"github.com/clonecloud/clonecloud/examples"
 	"github.com/clonecloud/clonecloud/internal/conformance/corpus"
@@ -22,10 +23,10 @@ import (
 
 // auto measures what leaving `auto` on costs: each program over each kind of link, in turn with `never`. The first run knows
 // nothing of the program; the later ones know what earlier ones learned.
-func auto(ctx context.Context, o *options) ([]*table, error) {
+func auto(ctx context.Context, o *options) ([]*measure.Table, error) {
 	t := newTable("auto", "whole runs with auto and a node behind a link, over whole runs with never (code cached on both sides)",
 		"program", "device", "link", "never ms", "first auto ms", "auto ms", "auto/never", "extra ms", "on the clone %", "offloads", "within")
-	t.note("auto: medians of the second and later runs with the same arguments; extra: the median of the differences of pairs; "+
+	t.Note("auto: medians of the second and later runs with the same arguments; extra: the median of the differences of pairs; "+
 		"within: at most 1.05 times never and 50 ms, from the second run on. %d rounds.", o.rounds)
 	n, err := newNode(o, clonecloud.NodeLimits{}, filepath.Join(o.scratch, "auto"))
 	if err != nil {
@@ -43,7 +44,7 @@ func auto(ctx context.Context, o *options) ([]*table, error) {
 		}
 		v, err := newVia(n, o, name)
 		if err != nil {
-			return []*table{t}, err
+			return []*measure.Table{t}, err
 		}
 		for _, eng := range []clonecloud.EngineKind{clonecloud.EngineInterpreter, clonecloud.EngineCompiler} {
 			for i := range cases {
@@ -53,15 +54,15 @@ func auto(ctx context.Context, o *options) ([]*table, error) {
 				w, err := autoOne(ctx, o, t, v, &cases[i], eng)
 				if err != nil {
 					v.close()
-					return []*table{t}, fmt.Errorf("%s over %s: %w", cases[i].name, name, err)
+					return []*measure.Table{t}, fmt.Errorf("%s over %s: %w", cases[i].name, name, err)
 				}
 				worst = max(worst, w)
 			}
 		}
 		v.close()
 	}
-	t.note("worst: %.3f times never after 50 ms are taken off.", worst)
-	return []*table{t}, nil
+	t.Note("worst: %.3f times never after 50 ms are taken off.", worst)
+	return []*measure.Table{t}, nil
 }
 
 // via is a way to a node: over a link of some kind.
@@ -199,7 +200,7 @@ func (c *autoCase) run(ctx context.Context, o *options, cfg clonecloud.Config) (
 }
 
 // autoOne measures one program on one device over one link.
-func autoOne(ctx context.Context, o *options, t *table, v *via, c *autoCase, eng clonecloud.EngineKind) (float64, error) {
+func autoOne(ctx context.Context, o *options, t *measure.Table, v *via, c *autoCase, eng clonecloud.EngineKind) (float64, error) {
 	rc := v.cloud
 	rc.MemoryDir = filepath.Join(o.scratch, fmt.Sprintf("auto-known-%s-%s-%s", v.name, eng, c.name))
 	var first, share float64
@@ -242,7 +243,7 @@ func autoOne(ctx context.Context, o *options, t *table, v *via, c *autoCase, eng
 		}
 		never, auto, extra = append(never, took[0]), append(auto, took[1]), append(extra, took[1]-took[0])
 	}
-	n, a, e := median(never), median(auto), median(extra)
-	t.add(c.name, string(eng), v.name, 1e3*n, 1e3*first, 1e3*a, a/n, 1e3*e, 100*share, offloads, e <= 0.05*n+0.05)
+	n, a, e := measure.Median(never), measure.Median(auto), measure.Median(extra)
+	t.Add(c.name, string(eng), v.name, 1e3*n, 1e3*first, 1e3*a, a/n, 1e3*e, 100*share, offloads, e <= 0.05*n+0.05)
 	return math.Max((n+e-0.05)/n, 0), nil
 }

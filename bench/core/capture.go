@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/clonecloud/clonecloud/bench/measure"
 	"github.com/clonecloud/clonecloud/internal/delta"
 	"github.com/clonecloud/clonecloud/internal/linmem"
 )
@@ -16,11 +17,11 @@ import (
 const captureSize = 1 << 30
 
 // capture finds, arms again and copies out 1 % dirty pages of 1 GiB, in turn with plainly copying the same pages.
-func capture(ctx context.Context, o *options) ([]*table, error) {
+func capture(ctx context.Context, o *options) ([]*measure.Table, error) {
 	t := newTable("capture", "1 % dirty pages of 1 GiB: find, arm again and copy, over copying them",
 		"tracker", "pattern", "pages", "find us", "find+copy us", "copy us", "ratio", "ratio low", "ratio high", "p10", "p90", "encode+digest us", "digest us")
-	t.note("All are processor times of one thread, the kernel's included.")
-	t.note("encode+digest: the delta of those pages into nothing, besides; digest: SHA-256 of the pages alone, a part of it.")
+	t.Note("All are processor times of one thread, the kernel's included.")
+	t.Note("encode+digest: the delta of those pages into nothing, besides; digest: SHA-256 of the pages alone, a part of it.")
 	for _, tracker := range []linmem.Tracker{linmem.Userfault, linmem.Compare} {
 		for _, p := range []struct {
 			name string
@@ -28,18 +29,18 @@ func capture(ctx context.Context, o *options) ([]*table, error) {
 		}{{"single pages", 1}, {"runs of 64", 64}} {
 			err := captureOne(ctx, o, t, tracker, p.name, p.run)
 			if errors.Is(err, linmem.ErrNoTracker) {
-				t.note("%v does not work here.", tracker)
+				t.Note("%v does not work here.", tracker)
 				continue
 			}
 			if err != nil {
-				return []*table{t}, err
+				return []*measure.Table{t}, err
 			}
 		}
 	}
-	return []*table{t}, nil
+	return []*measure.Table{t}, nil
 }
 
-func captureOne(ctx context.Context, o *options, t *table, tracker linmem.Tracker, pattern string, run uint32) error {
+func captureOne(ctx context.Context, o *options, t *measure.Table, tracker linmem.Tracker, pattern string, run uint32) error {
 	m, err := linmem.New(captureSize, captureSize, linmem.Options{Tracker: tracker})
 	if err != nil {
 		return err
@@ -61,33 +62,33 @@ func captureOne(ctx context.Context, o *options, t *table, tracker linmem.Tracke
 	set := &linmem.PageSet{}
 	for round := -1; round < 3*o.rounds && ctx.Err() == nil; round++ {
 		soil(mem, want)
-		begin := cpuClock()
+		begin := measure.ThreadTime()
 		set.Clear()
 		if err := m.Collect(set); err != nil {
 			return err
 		}
-		found := cpuClock() - begin
+		found := measure.ThreadTime() - begin
 		copyPages(out, mem, set)
-		captured := cpuClock() - begin
+		captured := measure.ThreadTime() - begin
 		if set.Len() != want.Len() {
 			return errors.New("BUG: other pages found than were written")
 		}
 		soil(mem, want)
-		begin = cpuClock()
+		begin = measure.ThreadTime()
 		copyPages(out, mem, want)
-		copied := cpuClock() - begin
+		copied := measure.ThreadTime() - begin
 		if err := m.Forget(); err != nil {
 			return err
 		}
-		begin = cpuClock()
+		begin = measure.ThreadTime()
 		h := delta.Header{MemoryBytes: captureSize, Pages: uint32(set.Len())}
 		if _, _, err := delta.Encode(io.Discard, h, mem, set.All(), delta.Options{}); err != nil {
 			return err
 		}
-		encoded := cpuClock() - begin
-		begin = cpuClock()
+		encoded := measure.ThreadTime() - begin
+		begin = measure.ThreadTime()
 		sha256.Sum256(out)
-		digested := cpuClock() - begin
+		digested := measure.ThreadTime() - begin
 		if round < 0 {
 			continue
 		}
@@ -97,10 +98,10 @@ func captureOne(ctx context.Context, o *options, t *table, tracker linmem.Tracke
 		encode = append(encode, us(encoded))
 		digest = append(digest, us(digested))
 	}
-	r := ratios(plain, both)
+	r := measure.Ratios(plain, both)
 	b := bootstrap(r)
 	lo, hi := spread(r)
-	t.add(tracker.String(), pattern, want.Len(), median(find), median(both), median(plain), b.mid, b.lo, b.hi, lo, hi, median(encode), median(digest))
+	t.Add(tracker.String(), pattern, want.Len(), measure.Median(find), measure.Median(both), measure.Median(plain), b.mid, b.lo, b.hi, lo, hi, measure.Median(encode), measure.Median(digest))
 	return nil
 }
 

@@ -11,21 +11,22 @@ import (
 	"time"
 
 	"github.com/clonecloud/clonecloud"
+	"github.com/clonecloud/clonecloud/bench/measure"
 	"github.com/clonecloud/clonecloud/examples"
 	"github.com/clonecloud/clonecloud/internal/engine/engines"
 )
 
 // demo runs the examples as the command does: on an interpreter alone and with a clone on a compiler; and on a compiler alone
 // and with `auto` and a clone that is no faster.
-func demo(ctx context.Context, o *options) ([]*table, error) {
+func demo(ctx context.Context, o *options) ([]*measure.Table, error) {
 	gain := newTable("demo", "an interpreting device alone, and with a clone on the same machine (code cached), node: "+o.node,
 		"program", "size", "alone s", "with clone s", "speed-up", "low", "high", "on the clone %", "offloads", "bytes up", "bytes down")
-	gain.note("Whole runs: start, analysis, rewriting and making the clone ready are in them.")
+	gain.Note("Whole runs: start, analysis, rewriting and making the clone ready are in them.")
 	even := newTable("even", "a compiling device alone, and with auto and a clone that is no faster (code cached)",
 		"program", "size", "never s", "auto s", "auto/never", "low", "high")
 	whole := newTable("wholly", "an interpreting device with a clone, over all of it on the clone's engine (code there already), node: "+o.node,
 		"program", "size", "wholly s", "with clone s", "wholly/with", "low", "high")
-	tables := []*table{gain, whole}
+	tables := []*measure.Table{gain, whole}
 	if o.node == engines.Compiler {
 		tables = append(tables, even)
 	}
@@ -60,7 +61,7 @@ func demo(ctx context.Context, o *options) ([]*table, error) {
 	return tables, nil
 }
 
-func gainOne(ctx context.Context, o *options, t *table, p examples.Program, cache string) error {
+func gainOne(ctx context.Context, o *options, t *measure.Table, p examples.Program, cache string) error {
 	alone := clonecloud.Config{Engine: clonecloud.EngineInterpreter, Offload: clonecloud.OffloadNever}
 	with := clonecloud.Config{Engine: clonecloud.EngineInterpreter, CloneWait: 10 * time.Second}
 	size := examples.Medium
@@ -68,17 +69,17 @@ func gainOne(ctx context.Context, o *options, t *table, p examples.Program, cach
 	if err != nil {
 		return err
 	}
-	b := bootstrap(ratios(bs, as))
+	b := bootstrap(measure.Ratios(bs, as))
 	var up, down uint64
 	for _, f := range r.Functions {
 		up, down = up+f.Up, down+f.Down
 	}
 	done, _ := r.Offloads()
-	t.add(p.Name, size.String(), median(as), median(bs), b.mid, b.lo, b.hi, 100*r.Share, done, up, down)
+	t.Add(p.Name, size.String(), measure.Median(as), measure.Median(bs), b.mid, b.lo, b.hi, 100*r.Share, done, up, down)
 	return nil
 }
 
-func evenOne(ctx context.Context, o *options, t *table, p examples.Program, cache string) error {
+func evenOne(ctx context.Context, o *options, t *measure.Table, p examples.Program, cache string) error {
 	alone := clonecloud.Config{Engine: clonecloud.EngineCompiler, Offload: clonecloud.OffloadNever}
 	with := clonecloud.Config{Engine: clonecloud.EngineCompiler}
 	size := examples.Large
@@ -86,8 +87,8 @@ func evenOne(ctx context.Context, o *options, t *table, p examples.Program, cach
 	if err != nil {
 		return err
 	}
-	b := bootstrap(ratios(as, bs))
-	t.add(p.Name, size.String(), median(as), median(bs), b.mid, b.lo, b.hi)
+	b := bootstrap(measure.Ratios(as, bs))
+	t.Add(p.Name, size.String(), measure.Median(as), measure.Median(bs), b.mid, b.lo, b.hi)
 	return nil
 }
 
@@ -147,7 +148,7 @@ func pairs(ctx context.Context, o *options, p examples.Program, size examples.Si
 }
 
 // wholeOne compares large runs.
-func wholeOne(ctx context.Context, o *options, t *table, p examples.Program, cache string) error {
+func wholeOne(ctx context.Context, o *options, t *measure.Table, p examples.Program, cache string) error {
 	size := examples.Large
 	with := clonecloud.Config{Engine: clonecloud.EngineInterpreter, CloneWait: 10 * time.Second}
 	_, bs, _, err := pairs(ctx, o, p, size, cache, max(o.rounds/2, 3), with, with)
@@ -158,8 +159,8 @@ func wholeOne(ctx context.Context, o *options, t *table, p examples.Program, cac
 	if err != nil {
 		return err
 	}
-	b := bootstrap(ratios(bs, ws))
-	t.add(p.Name, size.String(), median(ws), median(bs), b.mid, b.lo, b.hi)
+	b := bootstrap(measure.Ratios(bs, ws))
+	t.Add(p.Name, size.String(), measure.Median(ws), measure.Median(bs), b.mid, b.lo, b.hi)
 	return nil
 }
 

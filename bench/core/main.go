@@ -8,41 +8,32 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
-	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/clonecloud/clonecloud"
+	"github.com/clonecloud/clonecloud/bench/measure"
 	"github.com/clonecloud/clonecloud/internal/engine/engines"
 )
 
-// part is one selectable measurement.
-type part struct {
-	name, title string
-	run         func(ctx context.Context, o *options) ([]*table, error)
-}
-
-var parts = []part{
-	{"wrappers", "code with wrappers that are not armed, over the plain module", wrappers},
-	{"variants", "canonical NaNs and polls, over the plain module", variants},
-	{"capture", "finding and copying the pages that were written, over copying them", capture},
-	{"repeat", "bytes of the first offload of a function and of later ones", repeat},
-	{"start", "start of a run with a cloud, over one without", start},
-	{"trip", "what a trip takes that moves next to nothing, and what moving costs", trips},
-	{"net", "what a trip takes over TLS to another process", network},
-	{"again", "the start of a second run over slow links", again},
-	{"idle", "memory of a node for an idle link", idle},
-	{"auto", "runs with auto over links of all kinds, over runs with never", auto},
-	{"demo", "the examples with a clone, over the device alone", demo},
+var parts = measure.Parts[*options]{
+	{Name: "wrappers", Title: "code with wrappers that are not armed, over the plain module", Run: wrappers},
+	{Name: "variants", Title: "canonical NaNs and polls, over the plain module", Run: variants},
+	{Name: "capture", Title: "finding and copying the pages that were written, over copying them", Run: capture},
+	{Name: "repeat", Title: "bytes of the first offload of a function and of later ones", Run: repeat},
+	{Name: "start", Title: "start of a run with a cloud, over one without", Run: start},
+	{Name: "trip", Title: "what a trip takes that moves next to nothing, and what moving costs", Run: trips},
+	{Name: "net", Title: "what a trip takes over TLS to another process", Run: network},
+	{Name: "again", Title: "the start of a second run over slow links", Run: again},
+	{Name: "idle", Title: "memory of a node for an idle link", Run: idle},
+	{Name: "auto", Title: "runs with auto over links of all kinds, over runs with never", Run: auto},
+	{Name: "demo", Title: "the examples with a clone, over the device alone", Run: demo},
 }
 
 type options struct {
@@ -80,14 +71,7 @@ func main() {
 		o.links = strings.Split(s, ",")
 		return nil
 	})
-	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: core [flags] [PART ...]\n\nParts (all if none is named):")
-		for _, p := range parts {
-			fmt.Fprintf(flag.CommandLine.Output(), "  %-10s %s\n", p.name, p.title)
-		}
-		fmt.Fprintln(flag.CommandLine.Output(), "\nFlags:")
-		flag.PrintDefaults()
-	}
+	flag.Usage = parts.Usage("core")
 	flag.Parse()
 	if err := run(&o, flag.Args(), *asJSON, *profile); err != nil {
 		fmt.Fprintln(os.Stderr, "core:", err)
@@ -96,10 +80,8 @@ func main() {
 }
 
 func run(o *options, names []string, asJSON bool, profile string) (err error) {
-	for _, n := range names {
-		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == n }) {
-			return fmt.Errorf("no part %q; see --help", n)
-		}
+	if err := parts.Check(names); err != nil {
+		return err
 	}
 	if o.scratch, err = os.MkdirTemp("", "clonecloud-bench"); err != nil {
 		return err
@@ -118,87 +100,12 @@ func run(o *options, names []string, asJSON bool, profile string) (err error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	var all []*table
-	for _, p := range parts {
-		if len(names) > 0 && !slices.Contains(names, p.name) {
-			continue
-		}
-		ts, err := p.run(ctx, o)
-		for _, t := range ts {
-			if !asJSON {
-				t.print()
-			}
-			all = append(all, t)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
-		}
-	}
-	if asJSON {
-		e := json.NewEncoder(os.Stdout)
-		e.SetIndent("", "  ")
-		return e.Encode(map[string]any{
-			"version": 1, "go": runtime.Version(), "os": runtime.GOOS, "arch": runtime.GOARCH, "cpus": runtime.NumCPU(), "tables": all,
-		})
-	}
-	return nil
+	return parts.Run(ctx, o, names, os.Stdout, asJSON)
 }
 
-// table is what a part measured.
-type table struct {
-	Name    string           `json:"name"`
-	Title   string           `json:"title"`
-	Columns []string         `json:"columns"`
-	Rows    []map[string]any `json:"rows"`
-	Notes   []string         `json:"notes,omitempty"`
-}
-
-func newTable(name, title string, columns ...string) *table {
-	return &table{Name: name, Title: title, Columns: columns, Rows: []map[string]any{}}
-}
-
-func (t *table) add(values ...any) {
-	row := map[string]any{}
-	for i, v := range values {
-		row[t.Columns[i]] = v
-	}
-	t.Rows = append(t.Rows, row)
-	fmt.Fprintf(os.Stderr, "%s: %v\n", t.Name, values)
-}
-
-func (t *table) note(format string, args ...any) {
-	t.Notes = append(t.Notes, fmt.Sprintf(format, args...))
-}
-
-func (t *table) print() {
-	fmt.Printf("\n%s: %s\n\n", t.Name, t.Title)
-	w := tabwriter.NewWriter(os.Stdout, 0, 0, 1, ' ', 0)
-	fmt.Fprintln(w, "| "+strings.Join(t.Columns, "\t| ")+"\t|")
-	fmt.Fprintln(w, "|"+strings.Repeat("---\t|", len(t.Columns)))
-	for _, r := range t.Rows {
-		for _, c := range t.Columns {
-			fmt.Fprintf(w, "| %s\t", text(r[c]))
-		}
-		fmt.Fprintln(w, "|")
-	}
-	w.Flush()
-	for _, n := range t.Notes {
-		fmt.Println("\n" + n)
-	}
-}
-
-// text shows three digits, or all before the point.
-func text(v any) string {
-	f, ok := v.(float64)
-	switch {
-	case !ok:
-		return fmt.Sprint(v)
-	case f >= 100 || f <= -100:
-		return fmt.Sprintf("%.0f", f)
-	case f >= 10 || f <= -10:
-		return fmt.Sprintf("%.1f", f)
-	case f == 0:
-		return "0"
-	}
-	return fmt.Sprintf("%.3f", f)
+// newTable is a table whose rows are told on stderr as they come.
+func newTable(name, title string, columns ...string) *measure.Table {
+	t := measure.NewTable(name, title, columns...)
+	t.Progress = os.Stderr
+	return t
 }

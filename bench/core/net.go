@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/clonecloud/clonecloud"
+	"github.com/clonecloud/clonecloud/bench/measure"
 	"github.com/clonecloud/clonecloud/bench/programs"
 	"github.com/clonecloud/clonecloud/internal/engine/wazero"
 	"github.com/clonecloud/clonecloud/internal/faultproxy"
@@ -37,7 +38,7 @@ func reach(n *clonecloud.Node) (*remote.Node, error) {
 }
 
 // network measures offloads over TLS to a worker process.
-func network(ctx context.Context, o *options) ([]*table, error) {
+func network(ctx context.Context, o *options) ([]*measure.Table, error) {
 	t := newTable("net", "an empty offload over loopback TLS to a worker process, over a TLS echo of the same bytes to a plain process; wall time",
 		"what", "us", "p10", "p90", "echoes", "low", "high")
 	bulk := newTable("net-bulk", fmt.Sprintf("moving %d MiB of pages over loopback TLS, over a plain TLS stream of the same bytes; wall time", bulkPages*linmem.PageSize>>20),
@@ -81,12 +82,12 @@ func network(ctx context.Context, o *options) ([]*table, error) {
 		return us(time.Since(begin)), err
 	}
 	if err := emptyOffload(o, in, y, call, t); err != nil {
-		return []*table{t}, err
+		return []*measure.Table{t}, err
 	}
-	return []*table{t, bulk}, bulkStream(o, y, call, bulk)
+	return []*measure.Table{t, bulk}, bulkStream(o, y, call, bulk)
 }
 
-func emptyOffload(o *options, in *runner.Instance, y *yardstick, call func(string, ...uint64) (float64, error), t *table) error {
+func emptyOffload(o *options, in *runner.Instance, y *yardstick, call func(string, ...uint64) (float64, error), t *measure.Table) error {
 	for range 50 {
 		if _, err := call("nothing", 1); err != nil {
 			return err
@@ -101,7 +102,7 @@ func emptyOffload(o *options, in *runner.Instance, y *yardstick, call func(strin
 	}
 	up, down := in.Traffic()
 	up, down = (up-upBefore)/probe, (down-downBefore)/probe
-	t.note("an empty offload sends %d bytes and receives %d.", up, down)
+	t.Note("an empty offload sends %d bytes and receives %d.", up, down)
 	var empty, echoes []float64
 	for round := range 200 * o.rounds {
 		e, err := call("nothing", 1)
@@ -118,15 +119,15 @@ func emptyOffload(o *options, in *runner.Instance, y *yardstick, call func(strin
 	}
 	row := func(what string, v []float64) {
 		lo, hi := spread(v)
-		b := bootstrap(ratios(echoes, v))
-		t.add(what, median(v), lo, hi, b.mid, b.lo, b.hi)
+		b := bootstrap(measure.Ratios(echoes, v))
+		t.Add(what, measure.Median(v), lo, hi, b.mid, b.lo, b.hi)
 	}
 	row("empty offload", empty)
 	row("TLS echo", echoes)
 	return nil
 }
 
-func bulkStream(o *options, y *yardstick, call func(string, ...uint64) (float64, error), t *table) error {
+func bulkStream(o *options, y *yardstick, call func(string, ...uint64) (float64, error), t *measure.Table) error {
 	const size = bulkPages * linmem.PageSize
 	var up, down, streamUp, streamDown []float64
 	for round := range o.rounds + 1 {
@@ -157,15 +158,15 @@ func bulkStream(o *options, y *yardstick, call func(string, ...uint64) (float64,
 		name    string
 		v, base []float64
 	}{{"up", up, streamUp}, {"down (with writing them)", down, streamDown}} {
-		b := bootstrap(ratios(w.v, w.base))
-		t.add(w.name, median(w.v)/1e3, size/median(w.v), size/median(w.base), b.mid, b.lo, b.hi)
+		b := bootstrap(measure.Ratios(w.v, w.base))
+		t.Add(w.name, measure.Median(w.v)/1e3, size/measure.Median(w.v), size/measure.Median(w.base), b.mid, b.lo, b.hi)
 	}
 	return nil
 }
 
 // again measures the start of a second run over a slow link: how many round trips a whole run takes whose only call
 // moves at once.
-func again(ctx context.Context, o *options) ([]*table, error) {
+func again(ctx context.Context, o *options) ([]*measure.Table, error) {
 	t := newTable("again", "whole runs of a program whose only call moves at once, over shaped links",
 		"link", "RTT ms", "run", "wall ms", "round trips")
 	for _, name := range []string{"lte", "wifi", "3g"} {
@@ -175,14 +176,14 @@ func again(ctx context.Context, o *options) ([]*table, error) {
 		}
 		p.Jitter = 0
 		if err := againOver(ctx, o, p, t); err != nil {
-			return []*table{t}, err
+			return []*measure.Table{t}, err
 		}
 	}
-	t.note("the last round trip is the offload's own: it departs after the others.")
-	return []*table{t}, nil
+	t.Note("the last round trip is the offload's own: it departs after the others.")
+	return []*measure.Table{t}, nil
 }
 
-func againOver(ctx context.Context, o *options, p link.Profile, t *table) error {
+func againOver(ctx context.Context, o *options, p link.Profile, t *measure.Table) error {
 	n, err := newNode(o, clonecloud.NodeLimits{}, filepath.Join(o.scratch, "again"))
 	if err != nil {
 		return err
@@ -218,13 +219,13 @@ func againOver(ctx context.Context, o *options, p link.Profile, t *table) error 
 		if done, _ := r.Offloads(); done != 1 {
 			return fmt.Errorf("%d offloads in place of one", done)
 		}
-		t.add(p.Name, float64(p.RTT)/1e6, strconv.Itoa(run+1), float64(took)/1e6, float64(took)/float64(p.RTT))
+		t.Add(p.Name, float64(p.RTT)/1e6, strconv.Itoa(run+1), float64(took)/1e6, float64(took)/float64(p.RTT))
 	}
 	return nil
 }
 
 // idle measures what an idle conversation costs a worker.
-func idle(ctx context.Context, o *options) ([]*table, error) {
+func idle(ctx context.Context, o *options) ([]*measure.Table, error) {
 	const links = 200
 	t := newTable("idle", "memory of a worker process for an idle link, and for one with a clone that has run",
 		"what", "links", "KiB each")
@@ -291,9 +292,9 @@ func idle(ctx context.Context, o *options) ([]*table, error) {
 		if called {
 			what = "link with a clone that has run once"
 		}
-		t.add(what, links/2, (float64(after)-float64(before))/1024/(links/2))
+		t.Add(what, links/2, (float64(after)-float64(before))/1024/(links/2))
 	}
-	return []*table{t}, nil
+	return []*measure.Table{t}, nil
 }
 
 // settled is the resident memory of a node's workers once it has stopped changing.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/clonecloud/clonecloud/bench/measure"
 	"github.com/clonecloud/clonecloud/bench/programs"
 	"github.com/clonecloud/clonecloud/examples"
 	"github.com/clonecloud/clonecloud/internal/engine/wazero"
@@ -14,10 +15,10 @@ import (
 )
 
 // repeat measures the bytes of state that go up and come down in the first offload of a function and in later ones.
-func repeat(ctx context.Context, o *options) ([]*table, error) {
+func repeat(ctx context.Context, o *options) ([]*measure.Table, error) {
 	t := newTable("repeat", "bytes of state of an offload: the function's first, and the median and the largest of its later ones",
 		"program", "function", "offloads", "first up", "later up", "largest up", "later/first", "first down", "later down")
-	t.note("first up is the function's own first offload; the clone may hold most of the state by then, from others'.")
+	t.Note("first up is the function's own first offload; the clone may hold most of the state by then, from others'.")
 	cases := []struct {
 		j    *job
 		only []string // functions; nil: as they are chosen
@@ -51,13 +52,13 @@ func repeat(ctx context.Context, o *options) ([]*table, error) {
 			continue
 		}
 		if err := repeatOne(ctx, o, t, c.j, c.only); err != nil {
-			return []*table{t}, fmt.Errorf("%s: %w", c.j.name, err)
+			return []*measure.Table{t}, fmt.Errorf("%s: %w", c.j.name, err)
 		}
 	}
-	return []*table{t}, nil
+	return []*measure.Table{t}, nil
 }
 
-func repeatOne(ctx context.Context, o *options, t *table, j *job, only []string) error {
+func repeatOne(ctx context.Context, o *options, t *measure.Table, j *job, only []string) error {
 	w, err := newWorld(wazero.Compiler, o.node)
 	if err != nil {
 		return err
@@ -88,7 +89,7 @@ func repeatOne(ctx context.Context, o *options, t *table, j *job, only []string)
 			up, down = append(up, float64(o.Up)), append(down, float64(o.Down))
 		}
 		first := float64(log[0].Up)
-		t.add(j.name, r.Functions[id].Name, len(log), first, median(up), quantile(up, 1), median(up)/first, float64(log[0].Down), median(down))
+		t.Add(j.name, r.Functions[id].Name, len(log), first, measure.Median(up), quantile(up, 1), measure.Median(up)/first, float64(log[0].Down), measure.Median(down))
 	}
 	return nil
 }

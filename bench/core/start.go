@@ -10,14 +10,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clonecloud/clonecloud/bench/measure"
 	"github.com/clonecloud/clonecloud/bench/programs"
 )
 
 // start measures whole processes of the built command: with a cloud within them, and without.
-func start(ctx context.Context, o *options) ([]*table, error) {
+func start(ctx context.Context, o *options) ([]*measure.Table, error) {
 	t := newTable("start", "whole runs of the command, with --cloud local --offload auto and without a cloud",
 		"program", "code", "alone ms", "with cloud ms", "extra ms", "extra low", "extra high", "extra %", "alone cpu ms", "cloud cpu ms", "extra cpu ms", "within")
-	t.note("extra: the median of the differences of pairs; within: at most 50 ms or 5 %%, whichever is more.")
+	t.Note("extra: the median of the differences of pairs; within: at most 50 ms or 5 %%, whichever is more.")
 	dir := filepath.Join(o.scratch, "start")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -59,11 +60,11 @@ func start(ctx context.Context, o *options) ([]*table, error) {
 				continue
 			}
 			if err := startOne(ctx, t, command, dir, c.name, c.args, c.rounds, cached); err != nil {
-				return []*table{t}, err
+				return []*measure.Table{t}, err
 			}
 		}
 	}
-	return []*table{t}, nil
+	return []*measure.Table{t}, nil
 }
 
 func goBuild(ctx context.Context, out, pkg string, env ...string) error {
@@ -76,7 +77,7 @@ func goBuild(ctx context.Context, out, pkg string, env ...string) error {
 	return nil
 }
 
-func startOne(ctx context.Context, t *table, command, dir, name string, args []string, rounds int, cached bool) error {
+func startOne(ctx context.Context, t *measure.Table, command, dir, name string, args []string, rounds int, cached bool) error {
 	flags := []string{"run"}
 	code := "cached"
 	if !cached {
@@ -111,8 +112,8 @@ func startOne(ctx context.Context, t *table, command, dir, name string, args []s
 		}
 	}
 	b := bootstrapDifference(diff)
-	base := median(wall[0])
-	t.add(name, code, base, median(wall[1]), b.mid, b.lo, b.hi, 100*b.mid/base, median(cpu[0]), median(cpu[1]), median(work), b.mid <= max(50, base/20))
+	base := measure.Median(wall[0])
+	t.Add(name, code, base, measure.Median(wall[1]), b.mid, b.lo, b.hi, 100*b.mid/base, measure.Median(cpu[0]), measure.Median(cpu[1]), measure.Median(work), b.mid <= max(50, base/20))
 	return nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+
+	"github.com/clonecloud/clonecloud/bench/measure"
 )
 
 // quantile of values, which it sorts.
@@ -20,21 +22,10 @@ func quantile(v []float64, q float64) float64 {
 	return v[i] + (at-float64(i))*(v[i+1]-v[i])
 }
 
-func median(v []float64) float64 { return quantile(slices.Clone(v), 0.5) }
-
 // spread is the 10th and the 90th percentile.
 func spread(v []float64) (lo, hi float64) {
 	v = slices.Clone(v)
 	return quantile(v, 0.1), quantile(v, 0.9)
-}
-
-// ratios of b over a, pair by pair: what was measured alternately was disturbed alike.
-func ratios(a, b []float64) []float64 {
-	r := make([]float64, min(len(a), len(b)))
-	for i := range r {
-		r[i] = b[i] / a[i]
-	}
-	return r
 }
 
 const resamples = 4000
@@ -64,7 +55,7 @@ func bootstrap(groups ...[]float64) bound {
 			return quantile(buf, 0.5)
 		})
 	}
-	return bound{mean(median), quantile(draws, 0.05), quantile(draws, 0.95)}
+	return bound{mean(measure.Median), quantile(draws, 0.05), quantile(draws, 0.95)}
 }
 
 // bootstrapDifference gives the median of differences, and its bounds.
@@ -77,5 +68,5 @@ func bootstrapDifference(v []float64) bound {
 		}
 		draws[i] = quantile(buf, 0.5)
 	}
-	return bound{median(v), quantile(draws, 0.05), quantile(draws, 0.95)}
+	return bound{measure.Median(v), quantile(draws, 0.05), quantile(draws, 0.95)}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/clonecloud/clonecloud/bench/measure"
 	"github.com/clonecloud/clonecloud/bench/programs"
 	"github.com/clonecloud/clonecloud/internal/engine/wazero"
 	"github.com/clonecloud/clonecloud/internal/link"
@@ -22,13 +23,13 @@ const (
 )
 
 // trips measures offloads over the in-memory link: of nothing, with calls home, and with much state.
-func trips(ctx context.Context, o *options) ([]*table, error) {
+func trips(ctx context.Context, o *options) ([]*measure.Table, error) {
 	t := newTable("trip", "round trips over the in-memory link, wall time",
 		"engines", "what", "us", "p10", "p90", "echoes", "echoes low", "echoes high")
-	t.note("echoes: over a frame of 100 bytes that goes through the link and back, measured in turn.")
+	t.Note("echoes: over a frame of 100 bytes that goes through the link and back, measured in turn.")
 	bulk := newTable("bulk", fmt.Sprintf("moving %d MiB of pages, wall time", bulkPages*linmem.PageSize>>20),
 		"way", "ms", "MB/s", "copy MB/s", "SHA-256 MB/s", "over copy", "over SHA-256", "low", "high")
-	bulk.note("copy and SHA-256 are of the same bytes, measured in turn; each trip digests its pages on both sides.")
+	bulk.Note("copy and SHA-256 are of the same bytes, measured in turn; each trip digests its pages on both sides.")
 	for _, device := range modes {
 		w, err := newWorld(device, o.node)
 		if err != nil {
@@ -37,13 +38,13 @@ func trips(ctx context.Context, o *options) ([]*table, error) {
 		err = tripOne(ctx, o, w, t, bulk, device)
 		w.close(ctx)
 		if err != nil {
-			return []*table{t, bulk}, err
+			return []*measure.Table{t, bulk}, err
 		}
 	}
-	return []*table{t, bulk}, nil
+	return []*measure.Table{t, bulk}, nil
 }
 
-func tripOne(ctx context.Context, o *options, w *world, t, bulk *table, device wazero.Mode) error {
+func tripOne(ctx context.Context, o *options, w *world, t, bulk *measure.Table, device wazero.Mode) error {
 	tap := &tap{}
 	cfg := w.cfg
 	cfg.Module, cfg.Policy = programs.Wasm("calls"), forced(tap, 1<<30, 0, 0)
@@ -89,13 +90,13 @@ func tripOne(ctx context.Context, o *options, w *world, t, bulk *table, device w
 	engines := device.String() + " + " + o.node
 	row := func(what string, v []float64) {
 		lo, hi := spread(v)
-		base := median(echoes)
+		base := measure.Median(echoes)
 		r := make([]float64, len(v))
 		for i := range v {
 			r[i] = v[i] / base
 		}
 		b := bootstrap(r)
-		t.add(engines, what, median(v), lo, hi, b.mid, b.lo, b.hi)
+		t.Add(engines, what, measure.Median(v), lo, hi, b.mid, b.lo, b.hi)
 	}
 	row("empty offload", empty)
 	row("home call", home)
@@ -109,7 +110,7 @@ func tripOne(ctx context.Context, o *options, w *world, t, bulk *table, device w
 	return nil
 }
 
-func bulkOne(o *options, in *runner.Instance, call func(string, ...uint64) (float64, error), t *table) error {
+func bulkOne(o *options, in *runner.Instance, call func(string, ...uint64) (float64, error), t *measure.Table) error {
 	const size = bulkPages * linmem.PageSize
 	out := make([]byte, size)
 	var up, down, plain, digest []float64
@@ -135,13 +136,13 @@ func bulkOne(o *options, in *runner.Instance, call func(string, ...uint64) (floa
 			up, down, plain, digest = append(up, u), append(down, d), append(plain, p), append(digest, s)
 		}
 	}
-	rate := func(v []float64) float64 { return size / median(v) }
+	rate := func(v []float64) float64 { return size / measure.Median(v) }
 	for _, w := range []struct {
 		name string
 		v    []float64
 	}{{"up", up}, {"down (with writing them)", down}} {
-		b := bootstrap(ratios(digest, w.v))
-		t.add(w.name, median(w.v)/1e3, rate(w.v), rate(plain), rate(digest), median(ratios(plain, w.v)), b.mid, b.lo, b.hi)
+		b := bootstrap(measure.Ratios(digest, w.v))
+		t.Add(w.name, measure.Median(w.v)/1e3, rate(w.v), rate(plain), rate(digest), measure.Median(measure.Ratios(plain, w.v)), b.mid, b.lo, b.hi)
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 
+	"github.com/clonecloud/clonecloud/bench/measure"
 	"github.com/clonecloud/clonecloud/internal/analysis"
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/engine/wazero"
@@ -133,9 +134,9 @@ func (v *variant) execute(ctx context.Context, j *job) (seconds float64, out []b
 	defer proc.Inst.Close(ctx)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	begin := cpuClock()
+	begin := measure.ThreadTime()
 	err = proc.Inst.Func("_start").Call(ctx, nil)
-	took := cpuClock() - begin
+	took := measure.ThreadTime() - begin
 	var exit *wasi.ExitError
 	if errors.As(err, &exit) && exit.Code == j.exit {
 		err = nil

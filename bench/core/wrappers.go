@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/clonecloud/clonecloud/bench/measure"
 	"github.com/clonecloud/clonecloud/bench/programs"
 	"github.com/clonecloud/clonecloud/internal/conformance/corpus"
 	"github.com/clonecloud/clonecloud/internal/engine/wazero"
@@ -123,14 +124,14 @@ type pitch struct {
 	tracker linmem.Tracker
 }
 
-func wrappers(ctx context.Context, o *options) ([]*table, error) {
+func wrappers(ctx context.Context, o *options) ([]*measure.Table, error) {
 	return compareAll(ctx, o, "wrappers", false, modes, []pitch{
 		{"wrapped", wrap, rewrite.Options{}, linmem.None},
 		{"wrapped, tracked", wrap, rewrite.Options{}, linmem.Auto},
 	})
 }
 
-func variants(ctx context.Context, o *options) ([]*table, error) {
+func variants(ctx context.Context, o *options) ([]*measure.Table, error) {
 	nan, err := compareAll(ctx, o, "canonical-nan", true, modes, []pitch{
 		{"canonical NaN", ignore, rewrite.Options{CanonicalNaN: true}, linmem.None},
 	})
@@ -145,15 +146,15 @@ func variants(ctx context.Context, o *options) ([]*table, error) {
 }
 
 // compareAll makes a table for each engine: pitches over the plain module.
-func compareAll(ctx context.Context, o *options, name string, float bool, modes []wazero.Mode, ps []pitch) ([]*table, error) {
-	var all []*table
+func compareAll(ctx context.Context, o *options, name string, float bool, modes []wazero.Mode, ps []pitch) ([]*measure.Table, error) {
+	var all []*measure.Table
 	for _, mode := range modes {
 		columns := []string{"program", "plain ms", "by place", "candidates"}
 		for _, p := range ps {
 			columns = append(columns, p.name, p.name+" low", p.name+" high")
 		}
 		t := newTable(name+"-"+mode.String(), "processor time over the plain module's, with 95 % bounds", columns...)
-		t.note("by place: the plain module's slowest median over its fastest, of %d places in memory.", places)
+		t.Note("by place: the plain module's slowest median over its fastest, of %d places in memory.", places)
 		all = append(all, t)
 		js, err := jobs(o, mode, float)
 		if err != nil {
@@ -178,13 +179,13 @@ func compareAll(ctx context.Context, o *options, name string, float bool, modes 
 			b := bootstrap(g...)
 			row = append(row, b.mid, b.lo, b.hi)
 		}
-		t.add(row...)
+		t.Add(row...)
 	}
 	return all, nil
 }
 
 // compareOne gives for each pitch the ratios at each place.
-func compareOne(ctx context.Context, o *options, t *table, mode wazero.Mode, j *job, ps []pitch) ([][][]float64, error) {
+func compareOne(ctx context.Context, o *options, t *measure.Table, mode wazero.Mode, j *job, ps []pitch) ([][][]float64, error) {
 	eng, err := wazero.New(wazero.Options{Mode: mode})
 	if err != nil {
 		return nil, err
@@ -215,16 +216,16 @@ func compareOne(ctx context.Context, o *options, t *table, mode wazero.Mode, j *
 	var plain []float64
 	for place := range at {
 		base := times[place*(len(ps)+1):]
-		plain = append(plain, median(base[0]))
+		plain = append(plain, measure.Median(base[0]))
 		for i := range ps {
-			rs[i] = append(rs[i], ratios(base[0], base[i+1]))
+			rs[i] = append(rs[i], measure.Ratios(base[0], base[i+1]))
 		}
 	}
-	row := []any{j.name, median(plain) * 1e3, quantile(plain, 1) / quantile(plain, 0), candidates}
+	row := []any{j.name, measure.Median(plain) * 1e3, quantile(plain, 1) / quantile(plain, 0), candidates}
 	for i := range ps {
 		b := bootstrap(rs[i]...)
 		row = append(row, b.mid, b.lo, b.hi)
 	}
-	t.add(row...)
+	t.Add(row...)
 	return rs, nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/clonecloud/clonecloud/bench/measure"
 	"github.com/clonecloud/clonecloud/bench/programs"
 	"github.com/clonecloud/clonecloud/internal/analysis"
+	"github.com/clonecloud/clonecloud/internal/clone"
 	"github.com/clonecloud/clonecloud/internal/engine"
 	"github.com/clonecloud/clonecloud/internal/linmem"
 	"github.com/clonecloud/clonecloud/internal/migrate"
@@ -19,6 +20,7 @@ import (
 	"github.com/clonecloud/clonecloud/internal/wasi"
 	"github.com/clonecloud/clonecloud/internal/wasi/local"
 	"github.com/clonecloud/clonecloud/internal/wasm"
+	"github.com/clonecloud/clonecloud/internal/wire"
 )
 
 // variant says which code of a module runs.
@@ -35,9 +37,11 @@ func (v variant) String() string { return [...]string{"plain", "clone", "clone, 
 
 // rewriting is how a clone's code is made of a module with these candidates.
 func rewriting(v variant, candidates []uint32) rewrite.Options {
-	return rewrite.Options{
-		Candidates: candidates, Poll: rewrite.PollOuterLoops, CanonicalNaN: v == canonical, StripDebug: true, Detach: true,
+	options := wire.OptionPoll
+	if v == canonical {
+		options |= wire.OptionCanonicalNaN
 	}
+	return clone.Variant(candidates, options)
 }
 
 // candidates are the functions that a device would choose, ascending.

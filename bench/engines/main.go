@@ -26,18 +26,12 @@ import (
 	"github.com/clonecloud/clonecloud/internal/engine/engines"
 )
 
-// part is one selectable measurement.
-type part struct {
-	name, title string
-	run         func(ctx context.Context, o *options) ([]*measure.Table, error)
-}
-
-var parts = []part{
-	{"speed", "programs on each engine, over native code", speed},
-	{"calls", "a call of the host, a call from it, and growth of the memory", calls},
-	{"capture", "finding and encoding 1 % of the pages of a process", capture},
-	{"clones", "a further clone of a module that is in use: time and memory", clones},
-	{"code", "compiling, and loading what was compiled", code},
+var parts = measure.Parts[*options]{
+	{Name: "speed", Title: "programs on each engine, over native code", Run: speed},
+	{Name: "calls", Title: "a call of the host, a call from it, and growth of the memory", Run: calls},
+	{Name: "capture", Title: "finding and encoding 1 % of the pages of a process", Run: capture},
+	{Name: "clones", Title: "a further clone of a module that is in use: time and memory", Run: clones},
+	{Name: "code", Title: "compiling, and loading what was compiled", Run: code},
 }
 
 type options struct {
@@ -73,7 +67,7 @@ func main() {
 		}
 		return nil
 	})
-	flag.Usage = usage
+	flag.Usage = parts.Usage("engines")
 	flag.Parse()
 	done := make(chan error)
 	// Not here: wasmtime takes what the main goroutine calls to another thread, whose time is not the caller's.
@@ -84,21 +78,9 @@ func main() {
 	}
 }
 
-func usage() {
-	w := flag.CommandLine.Output()
-	fmt.Fprintln(w, "usage: engines [flags] [PART ...]\n\nParts (all if none is named):")
-	for _, p := range parts {
-		fmt.Fprintf(w, "  %-8s %s\n", p.name, p.title)
-	}
-	fmt.Fprintln(w, "\nFlags:")
-	flag.PrintDefaults()
-}
-
 func run(o *options, names []string, asJSON bool) (err error) {
-	for _, n := range names {
-		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == n }) {
-			return fmt.Errorf("no part %q; see --help", n)
-		}
+	if err := parts.Check(names); err != nil {
+		return err
 	}
 	switch {
 	case o.rounds < 1:
@@ -114,26 +96,7 @@ func run(o *options, names []string, asJSON bool) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(o.scratch)) }()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	all := []*measure.Table{}
-	for _, p := range parts {
-		if len(names) > 0 && !slices.Contains(names, p.name) {
-			continue
-		}
-		ts, err := p.run(ctx, o)
-		for _, t := range ts {
-			if !asJSON {
-				err = errors.Join(err, t.Print(os.Stdout))
-			}
-			all = append(all, t)
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.name, err)
-		}
-	}
-	if asJSON {
-		return measure.WriteJSON(os.Stdout, all)
-	}
-	return nil
+	return parts.Run(ctx, o, names, os.Stdout, asJSON)
 }
 
 // newTable is a table whose rows are told on stderr as they come.

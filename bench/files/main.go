@@ -18,7 +18,6 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"runtime/pprof"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -28,18 +27,12 @@ import (
 	"github.com/clonecloud/clonecloud/internal/link"
 )
 
-// part is one selectable measurement.
-type part struct {
-	name, title string
-	run         func(ctx context.Context, o *options) ([]*measure.Table, error)
-}
-
-var parts = []part{
-	{"second", "what a second offload moves, and when its clone begins, after one file has changed", second},
-	{"cold", "scanning a tree that the node has nothing of, over rsync -z of it", cold},
-	{"sparse", "what moves when a program reads one file in a hundred of such a tree", sparse},
-	{"warm", "scanning a tree that the node has, over scanning a copy on its disk", warm},
-	{"status", "looking through a tree that is as it was, over git status of it", status},
+var parts = measure.Parts[*options]{
+	{Name: "second", Title: "what a second offload moves, and when its clone begins, after one file has changed", Run: second},
+	{Name: "cold", Title: "scanning a tree that the node has nothing of, over rsync -z of it", Run: cold},
+	{Name: "sparse", Title: "what moves when a program reads one file in a hundred of such a tree", Run: sparse},
+	{Name: "warm", Title: "scanning a tree that the node has, over scanning a copy on its disk", Run: warm},
+	{Name: "status", Title: "looking through a tree that is as it was, over git status of it", Run: status},
 }
 
 type options struct {
@@ -87,7 +80,7 @@ func main() {
 		}
 		return nil
 	})
-	flag.Usage = usage
+	flag.Usage = parts.Usage("files")
 	flag.Parse()
 	if err := run(&o, flag.Args(), *asJSON, *keep); err != nil {
 		fmt.Fprintln(os.Stderr, "files:", err)
@@ -95,23 +88,11 @@ func main() {
 	}
 }
 
-func usage() {
-	w := flag.CommandLine.Output()
-	fmt.Fprintln(w, "usage: files [flags] [PART ...]\n\nParts (all if none is named):")
-	for _, p := range parts {
-		fmt.Fprintf(w, "  %-8s %s\n", p.name, p.title)
-	}
-	fmt.Fprintln(w, "\nFlags:")
-	flag.PrintDefaults()
-}
-
 var errInterrupted = errors.New("interrupted")
 
 func run(o *options, names []string, asJSON, keep bool) (err error) {
-	for _, n := range names {
-		if !slices.ContainsFunc(parts, func(p part) bool { return p.name == n }) {
-			return fmt.Errorf("no part %q; see --help", n)
-		}
+	if err := parts.Check(names); err != nil {
+		return err
 	}
 	if o.rounds < 1 || o.size <= 0 || o.size > 1 {
 		return errors.New("there is at least one round, and a size is above 0 and at most 1")
@@ -136,29 +117,10 @@ func run(o *options, names []string, asJSON, keep bool) (err error) {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	var all []*measure.Table
-	for _, p := range parts {
-		if len(names) > 0 && !slices.Contains(names, p.name) {
-			continue
-		}
-		ts, err := p.run(ctx, o)
-		for _, t := range ts {
-			if !asJSON && len(t.Rows) > 0 {
-				err = errors.Join(err, t.Print(os.Stdout))
-			}
-			all = append(all, t)
-		}
-		switch {
-		case ctx.Err() != nil:
-			return errInterrupted
-		case err != nil:
-			return fmt.Errorf("%s: %w", p.name, err)
-		}
+	if err = parts.Run(ctx, o, names, os.Stdout, asJSON); ctx.Err() != nil {
+		return errInterrupted
 	}
-	if asJSON {
-		return measure.WriteJSON(os.Stdout, all)
-	}
-	return nil
+	return err
 }
 
 // profile writes where this process spends its processor's time.

@@ -318,8 +318,8 @@ var (
 	errDraining = errors.New("the node is shutting down")
 )
 
-// variant is how the clone's code of a process is rewritten.
-func variant(candidates []uint32, options wire.Options) rewrite.Options {
+// Variant is how the clone's code of a process is rewritten.
+func Variant(candidates []uint32, options wire.Options) rewrite.Options {
 	opt := rewrite.Options{Candidates: candidates, CanonicalNaN: options&wire.OptionCanonicalNaN != 0, StripDebug: true, Detach: true}
 	if options&wire.OptionPoll != 0 {
 		opt.Poll = rewrite.PollOuterLoops

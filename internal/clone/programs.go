@@ -238,7 +238,7 @@ func (h *Host) makeReady(ctx context.Context, bin []byte, hello *wire.Hello, eng
 	if err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", errModule, err)
 	}
-	p, err := migrate.Prepare(turn.context(ctx), marking{eng}, hello.Module, m, variant(hello.Candidates, hello.Options))
+	p, err := migrate.Prepare(turn.context(ctx), marking{eng}, hello.Module, m, Variant(hello.Candidates, hello.Options))
 	if ctx.Err() != nil && err != nil {
 		return nil, nil, fmt.Errorf("host closed: %w", err)
 	}

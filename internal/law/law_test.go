@@ -122,7 +122,7 @@ var outside = map[string]string{
 	"github.com/PlakarKorp/go-cdc-chunkers":       "internal/tree",
 	"github.com/minio/minio-go/v7":                "internal/chunkstore/place",
 	"go.etcd.io/bbolt":                            "internal/scan/cachefile",
-	"golang.org/x/sys":                            "internal/reconcile/disk internal/scan/hostdir internal/link internal/linmem internal/store internal/vfs internal/wasi/local bench/core bench/measure internal/node internal/node/control cmd/clonecloud",
+	"golang.org/x/sys":                            "internal/reconcile/disk internal/scan/hostdir internal/link internal/linmem internal/store internal/vfs internal/wasi/local bench/measure internal/node internal/node/control cmd/clonecloud",
 	"github.com/google/go-cmp":                    "internal/engine/enginetest", // a suite for tests
 }
 

@@ -21,7 +21,6 @@ import (
 type coder struct {
 	id                 string
 	compiling          func(bin []byte) // optional
-	encoding           func()           // optional
 	encoded            error
 	compiles, loads    atomic.Int32
 	encodes, unencoded atomic.Int32 // now, and of closed modules
@@ -60,9 +59,6 @@ func (c *coder) Encode(m engine.Module) ([]byte, error) {
 		return nil, errors.New("two at a time")
 	}
 	defer c.encodes.Add(-1)
-	if c.encoding != nil {
-		c.encoding()
-	}
 	if m.(*coderModule).closed.Load() {
 		c.unencoded.Add(1)
 	}
